@@ -33,9 +33,10 @@ from shared import measure
 
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
-from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.agent import accepts
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
+from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.processes import OwnProcesses
 from backout.providers.caddy.releases import ReleaseFolder
@@ -93,10 +94,9 @@ class Caddy(Side):
         start(ends, [str(find_program("caddy")), "run", "--config", str(folder / "caddy.json")], folder)
         await_true(lambda: accepts(f"unix/{folder / 'releases' / SOCKET}"), "Caddy")
         ledger = Ledger(folder / "releases")
-        releases = HostReleases(store, ledger, processes, clock, author="benchmark", starts_within_s=PATIENCE_S)
-        self._deployments = CaddyDeployments(
-            store, ledger, LiveSlots(store.folder), releases, clock, author="benchmark"
-        )
+        hosts = (Host(store, ledger, LiveSlots(store.folder), processes),)
+        releases = HostReleases(hosts, clock, author="benchmark", starts_within_s=PATIENCE_S)
+        self._deployments = CaddyDeployments(hosts, releases, clock, author="benchmark")
         self._ids: dict[str, str] = {}
         for name in RELEASES:
             with ledger.lock():

@@ -28,7 +28,8 @@ from backout.model.deployment import Share
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.model.version import VersionId
-from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.agent import accepts
+from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, find_supervisor
 from backout.providers.caddy.releases import hash_code
 from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, LOGGED_ADDRESS, LOGGED_PROBE, name_slot
@@ -298,7 +299,7 @@ def test_changed_values_are_a_decision_and_named(host: CaddyHost) -> None:
 def test_a_socket_that_is_missing_or_says_something_else_is_named(tmp_path: Path) -> None:
     """With what to type next."""
     with pytest.raises(ProviderUnavailable, match="does not listen") as caught:
-        ask_caddy(tmp_path / "none.sock")
+        ask_caddy(LocalMachine(), tmp_path / "none.sock")
     assert "systemctl status caddy" in str(caught.value.hint)
 
 

@@ -34,6 +34,8 @@ NAMED = {
     "secrets.source.command":
         f'[environments.production.secrets]\nsource = {{ from = "command", command = ["{PROGRAM}"]}}\n',
     "platform.caddy.run": f'[environments.production.platform.caddy]\nreleases = "r"\nrun = "{PROGRAM}"\n',
+    "platform.caddy.ssh_config":
+        f'[environments.production.platform.caddy]\nreleases = "r"\nrun = "x"\nssh_config = "{PROGRAM}"\n',
     "platform.caddy.start":
         f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "{PROGRAM}"\nstop = "x"\n',
     "platform.caddy.stop":

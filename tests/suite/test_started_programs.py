@@ -26,6 +26,7 @@ ONE_PROCESS = {
 """What starts no further process of its own that would outlive it."""
 GOES_ON = {
     "cli/diagnose/build.py": "the team's build: Ctrl-C at the terminal reaches it as it does without us",
+    "providers/caddy/agent.py": "what starts a release on another host, which stays",
     "providers/caddy/processes.py": "what starts a release, which stays",
     "providers/caddy/supervise.py": "the release, which its supervisor ends",
     "providers/command/deploy.py": "the team's deploy command: kill -9 of backout leaves it to end by itself",

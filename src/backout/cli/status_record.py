@@ -46,7 +46,8 @@ def make_status_record(found: Status) -> dict[str, object]:
     return {
         "environment": situation.environment,
         "read_at": format_time(situation.read_at),
-        "live_version": live.main,
+        "live_version": None if live.hosts else live.main,
+        "hosts": {each.name: each.sole for each in live.hosts} or None,
         "deployment_id": live.id,
         "live_since": format_time(live.created_at),
         "message": live.message,

@@ -46,6 +46,7 @@ class Config:
         no_commands: programs that the file names are not run.
         withheld: what was removed because of that, (environment, key).
         trusted: what `places` has judged already.
+        kept: what was made of it already, and is made once: connections to hosts.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Config:
     no_commands: bool = False
     withheld: frozenset[tuple[str, str]] = frozenset()
     trusted: set[tuple[Path, bool]] = field(default_factory=set, repr=False, compare=False)
+    kept: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def places(self) -> Places:

@@ -36,7 +36,10 @@ def check_across_keys(document: Table) -> Iterator[Mistake]:
         if not isinstance(content, dict):
             continue
         for path, what, identity in _check_identities(content):
-            other = next((earlier for earlier, kind, known in seen if kind == what and _is_same(known, identity)), None)
+            other = next(
+                (each for each, kind, known in seen if each != name and kind == what and _is_same(known, identity)),
+                None,
+            )
             seen.append((name, what, identity))
             if other is not None:
                 yield Mistake(
@@ -81,6 +84,34 @@ def _check_platform(platform: Table, path: Where) -> Iterator[Mistake]:
                 yield Mistake((*path, "command", name), "required, but not there: the program and its arguments")
     elif ("run" in table) == ("start" in table) or ("start" in table) != ("stop" in table):
         yield Mistake((*path, "caddy"), "needs start and stop, or run: what starts a release and ends it")
+    else:
+        yield from _check_hosts(table, (*path, "caddy"))
+
+
+def _check_hosts(caddy: Table, path: Where) -> Iterator[Mistake]:
+    folders = _list_release_folders(caddy)
+    if "run" in caddy and any(destination != _HERE for _, destination, _ in folders):
+        yield Mistake((*path, "run"), "runs releases on this host alone: hosts behind ssh need start and stop")
+    for key, destination, releases in folders:
+        if destination != _HERE and not releases.startswith("/"):
+            yield Mistake((*path, *key), f"{releases!r} on another host: expected an absolute path")
+    if len({(destination, releases) for _, destination, releases in folders}) < len(folders):
+        yield Mistake((*path, "hosts"), "two of them are the same folder on the same host")
+
+
+_HERE = "localhost"
+
+
+def _list_release_folders(caddy: Table) -> list[tuple[Where, str, str]]:
+    """Return each folder of releases: the key that names it, the host's destination, and the folder."""
+    usual, hosts = _get_text(caddy, "releases"), _get_table(caddy, "hosts")
+    found: list[tuple[Where, str, str]] = []
+    for name in hosts:
+        host = _get_table(hosts, name)
+        own = _get_text(host, "releases")
+        key = ("hosts", name, "releases") if own else ("releases",)
+        found.append((key, _get_text(host, "ssh") or _HERE, own or usual))
+    return found if hosts else [(("releases",), _HERE, usual)] if usual else []
 
 
 _OWN_TABLE = ("caddy", "command")
@@ -111,13 +142,20 @@ def _check_traffic(traffic: Table, platform: Table, path: Where) -> Iterator[Mis
         yield Mistake((*path, "provider"), f"{provider!r} belongs to platform.provider = 'cloudflare'")
     if provider == "caddy" and platform.get("provider") != "caddy":
         yield Mistake((*path, "provider"), "'caddy' belongs to platform.provider = 'caddy'")
-    elif provider == "caddy" and not _get_text(_get_table(platform, "caddy"), "access_log"):
+    elif provider == "caddy" and not _has_log(_get_table(platform, "caddy")):
         yield Mistake((*path, "provider"), "needs platform.caddy.access_log, Caddy's log in JSON")
     if provider == "promql":
         for key, what in list_mistakes(_get_table(traffic, "promql")):
             yield Mistake((*path, "promql", key), what)
     if provider == "recorder":
         yield from _check_recorder(_get_table(traffic, "recorder"), (*path, "recorder"))
+
+
+def _has_log(caddy: Table) -> bool:
+    """Whether each host has an access log."""
+    hosts = _get_table(caddy, "hosts")
+    own = [bool(_get_text(_get_table(hosts, name), "access_log")) for name in hosts]
+    return bool(_get_text(caddy, "access_log")) or (bool(own) and all(own))
 
 
 _NEEDED = {"twin": "url", "prometheus": "url", "promql": "url"}
@@ -299,8 +337,8 @@ def _check_identities(environment: Table) -> Iterator[tuple[Where, str, tuple[st
     account = (_get_text(platform, "api_base_url").rstrip("/") or API_BASE_URL, _get_text(platform, "account_id"))
     if script := _get_text(platform, "script"):
         yield ("platform", "script"), "script", (*account, script)
-    if releases := _get_text(_get_table(platform, "caddy"), "releases"):
-        yield ("platform", "caddy", "releases"), "folder of releases", (releases,)
+    for where, destination, releases in _list_release_folders(_get_table(platform, "caddy")):
+        yield ("platform", "caddy", *where), "folder of releases", (destination, releases)
     if (commands := _get_table(platform, "command")).get("activate"):
         asked = [commands.get(key) for key in ("activate", "environment", "pass_environment")]
         yield ("platform", "command", "activate"), "command with the same variables", (repr(asked),)

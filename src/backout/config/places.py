@@ -47,6 +47,9 @@ GIVEN: Final = frozenset(
         "environments.*.traffic.logs.path",
         "environments.*.platform.caddy.access_log",
         "environments.*.platform.caddy.releases",
+        "environments.*.platform.caddy.ssh_config",
+        "environments.*.platform.caddy.hosts.*.access_log",
+        "environments.*.platform.caddy.hosts.*.releases",
     }
 )
 """The keys that name what belongs to the project or the machine; the file of a secret is judged when it is opened."""

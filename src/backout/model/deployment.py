@@ -30,6 +30,20 @@ class Cohort(Value, frozen=True):
     shares: tuple[Share, ...]
 
 
+class OnHost(Value, frozen=True):
+    """What a host of the application shows.
+
+    Args:
+        deployment: the one that is live there, None: there is none, or it was not read.
+        sole: the version that all of its visitors get, None: there is none, or more than one.
+    """
+
+    name: str
+    deployment: DeploymentId | None
+    sole: VersionId | None = None
+    is_read: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """Versions made live at one moment, each with a percentage; `shares` largest first.
@@ -40,6 +54,7 @@ class Deployment:
         claim: the remark that the message reads like.
         doubt: why that does not count, None when it does. `analysis.history.marks` fills in both.
         is_maintenance: it made a maintenance version live, as far as versions were looked at.
+        hosts: what each host shows, where they do not all show it, or not all were read.
     """
 
     id: DeploymentId
@@ -52,6 +67,7 @@ class Deployment:
     claim: Remark | None = field(default=None, compare=False)
     doubt: Doubt | None = field(default=None, compare=False)
     is_maintenance: bool = field(default=False, compare=False)
+    hosts: tuple[OnHost, ...] = field(default=(), compare=False)
 
     @property
     def remark(self) -> Remark | None:
@@ -74,6 +90,15 @@ class Deployment:
         """Whether the version gets any traffic here, if only that of a cohort."""
         every = (*self.shares, *(share for cohort in self.cohorts for share in cohort.shares))
         return any(share.version == version and share.percentage > 0 for share in every)
+
+    def describe_hosts(self) -> str:
+        """Return what each host shows, "" where all of them show this deployment."""
+        return ", ".join(
+            f"{each.name} shows {each.sole or each.deployment or 'nothing'}"
+            if each.is_read
+            else f"{each.name} was not read"
+            for each in self.hosts
+        )
 
     def record_cohorts(self) -> list[dict[str, object]]:
         """Return each cohort with its versions as JSON values."""

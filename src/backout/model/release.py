@@ -1,6 +1,8 @@
-"""Releases on hosts of the team's own: what is said of one that is pushed, and the state of each."""
+"""Releases on hosts of the team's own: what is said of one that is pushed, and what is known of each."""
 
 from __future__ import annotations
+
+import msgspec
 
 from backout.model.value import Value
 
@@ -13,14 +15,17 @@ class ReleaseNote(Value, frozen=True):
     message: str = ""
 
 
-class ReleaseState(Value, frozen=True):
-    """A release on this host.
+class Release(Value, frozen=True, omit_defaults=True):
+    """What is known of a release.
 
     Args:
-        number: rises with each push.
+        number: of the releases of this application, from 1.
         created_at: Unix seconds.
-        address: where its process listens.
-        answers: whether something accepts connections there.
+        code_hash: SHA-256 of its code: names, contents, and what may be run.
+        address: where its process listens: "127.0.0.1:PORT" or "unix/" and a path; of several hosts, on the first.
+        fingerprints: keyed ones of the values of its environment, by name.
+        source: "push" or "secret": what made it.
+        hosts: whether it accepts connections, by the host's name; None: it is not there, or that was not read.
     """
 
     id: str
@@ -32,4 +37,11 @@ class ReleaseState(Value, frozen=True):
     tag: str = ""
     message: str = ""
     author: str = ""
-    answers: bool = False
+    source: str = "push"
+    fingerprints: dict[str, str] = msgspec.field(default_factory=dict)
+    hosts: dict[str, bool | None] = msgspec.field(default_factory=dict)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it accepts connections on every host."""
+        return bool(self.hosts) and all(self.hosts.values())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
     from backout.model.platform import CacheState, QueueState
-    from backout.model.release import ReleaseNote, ReleaseState
+    from backout.model.release import Release, ReleaseNote
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
@@ -80,19 +80,19 @@ class Versions(Protocol):
 class Releases(Protocol):
     """Releases on hosts of the team's own: folders that are pushed, and a process each."""
 
-    def list(self) -> tuple[ReleaseState, ...]:
+    def list(self) -> tuple[Release, ...]:
         """Return them, newest first. Raises BackoutError: they cannot be read."""
         ...
 
-    def push(self, folder: Path, note: ReleaseNote) -> ReleaseState:
+    def push(self, folder: Path, note: ReleaseNote) -> Release:
         """Copy a folder as a new release with the environment of the newest one; it does not run yet.
 
         Raises UsageError: the folder cannot be a release; BackoutError: it cannot be written.
         """
         ...
 
-    def start(self, release: str) -> ReleaseState:
-        """Have it run, and return it when it accepts connections. Raises Refused: it does not."""
+    def start(self, release: str) -> Release:
+        """Have it run on every host, and return it when it accepts connections. Raises Refused: it does not."""
         ...
 
     def stop(self, release: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
 from backout.analysis.history.stability import find_quarantine_in, list_in_force
-from backout.errors import BackoutError, Refused
+from backout.errors import BackoutError, PartlyDone, Refused
 from backout.escaping import shorten
 from backout.model.deployment import Share
 from backout.model.value import Value
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.deployment import Deployment
-    from backout.model.release import ReleaseNote, ReleaseState
+    from backout.model.release import Release, ReleaseNote
     from backout.ports import Releases
     from backout.runbook.toolbox import Toolbox
 
@@ -36,13 +36,15 @@ class PushedRelease(Value, frozen=True):
         unproved: why it gets none although it was to, "" where nothing spoke against it.
         is_proved: whether it answered well itself, before any visitor got it; without a health endpoint that says which
             release answers nobody knows.
+        missing: which hosts have not switched to it, "" where all have.
     """
 
-    release: ReleaseState
+    release: Release
     live: Deployment | None
     share: float
     unproved: str = ""
     is_proved: bool = False
+    missing: str = ""
 
 
 def push_release(tools: Toolbox, releases: Releases, folder: Path, note: ReleaseNote, share: float) -> PushedRelease:
@@ -65,16 +67,39 @@ def push_release(tools: Toolbox, releases: Releases, folder: Path, note: Release
         except Refused:
             releases.remove(made.id)
             raise
-    releases.start(made.id)
+    return _make_live(tools, releases, made, history, share, note.message)
+
+
+def make_release_live(tools: Toolbox, releases: Releases, release: str) -> PushedRelease:
+    """Start a release that is there, prove it while no visitor gets it, and make it live on every host.
+
+    Raises:
+        BackoutError: as `push_release`.
+    """
+    check_identity(tools)
+    history = _read_history(tools)
+    known = find_release(releases, release)
+    _refuse_quarantined(tools, history, known)
+    return _make_live(tools, releases, known, history, WHOLE, known.message)
+
+
+def _make_live(
+    tools: Toolbox, releases: Releases, made: Release, history: tuple[Deployment, ...], share: float, message: str
+) -> PushedRelease:
+    made = releases.start(made.id)
     why, is_proved = _prove(tools, made.id)
     if why or not share:
         return PushedRelease(made, history[0] if history else None, 0.0, why, is_proved)
     others = _list_others(history, share)
     shares = (Share(VersionId(made.id), share if others else WHOLE), *others)
-    tools.deployments.deploy(shares, message=note.message or f"release {made.id}")
+    missing = ""
+    try:
+        tools.deployments.deploy(shares, message=message or f"release {made.id}")
+    except PartlyDone as error:
+        missing = error.what
     live = tools.deployments.history()[0]
     got = next((each.percentage for each in live.shares if each.version == made.id), 0.0)
-    return PushedRelease(made, live, got, "", is_proved)
+    return PushedRelease(made, live, got, "", is_proved, missing)
 
 
 def _read_history(tools: Toolbox) -> tuple[Deployment, ...]:
@@ -90,7 +115,7 @@ def _list_others(history: tuple[Deployment, ...], share: float) -> tuple[Share, 
     return tuple(Share(each.version, each.percentage * left) for each in history[0].shares if each.percentage > 0)
 
 
-def _refuse_quarantined(tools: Toolbox, history: tuple[Deployment, ...], made: ReleaseState) -> None:
+def _refuse_quarantined(tools: Toolbox, history: tuple[Deployment, ...], made: Release) -> None:
     """Raise Refused where this code was rolled back before and nobody released it (safety rule 17)."""
     marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, tools.versions.recent()))
     mark = find_quarantine_in(marks, made.id, made.code_hash, made.git_sha)
@@ -124,7 +149,7 @@ def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
     return "", report.version == release
 
 
-def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[ReleaseState, ...]:
+def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[Release, ...]:
     """Remove all but the newest releases, and return them; live, stable and last ones always stay.
 
     Args:
@@ -162,7 +187,7 @@ def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
     releases.stop(release)
 
 
-def find_release(releases: Releases, text: str) -> ReleaseState:
+def find_release(releases: Releases, text: str) -> Release:
     """Return the release whose id begins so, or that has this number or tag. Raises BackoutError: none, or several."""
     known = releases.list()
     found = [each for each in known if text in (each.id, each.tag, str(each.number))]

@@ -1,16 +1,19 @@
-"""The ports of an environment whose releases run on this host behind Caddy."""
+"""The ports of an environment whose releases run on hosts behind Caddy, on this one or on those that ssh reaches."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from backout.config.schema.environment import CaddyHost
 from backout.config.secret_names import list_own_keys
 from backout.errors import ConfigError, ProviderRejected, Unmeasured
 from backout.model.value import Value
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
+from backout.providers.caddy.hosts import Host, find_tag
 from backout.providers.caddy.ledger import Ledger
-from backout.providers.caddy.processes import CommandProcesses, OwnProcesses
+from backout.providers.caddy.machine import LOCAL, LocalMachine
+from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.route import ADDRESS_HEADER, make_route, make_show_server
 from backout.providers.caddy.slots import LiveSlots
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
     from backout.ports import SecretWriter
+    from backout.providers.caddy.machine import Machine
     from backout.providers.caddy.processes import Processes
+    from backout.providers.logs.traffic import Log
 
 
 class CaddyHome(Value, frozen=True):
@@ -39,59 +44,59 @@ class CaddyHome(Value, frozen=True):
 
     settings: Caddy
     health_url: str
-    releases: ReleaseFolder
-    ledger: Ledger
-    processes: Processes
+    hosts: tuple[Host, ...]
 
     def make_deployments(self) -> CaddyDeployments:
         """Return the port Deployments."""
-        return CaddyDeployments(
-            self.releases,
-            self.ledger,
-            LiveSlots(self.settings.releases),
-            self.make_releases(),
-            SystemClock(),
-            author=find_actor(),
-        )
+        return CaddyDeployments(self.hosts, self.make_releases(), SystemClock(), author=find_actor())
 
     def make_releases(self) -> HostReleases:
         """Return the port Releases."""
-        return HostReleases(
-            self.releases,
-            self.ledger,
-            self.processes,
-            SystemClock(),
-            author=find_actor(),
-            starts_within_s=float(self.settings.starts_within),
-        )
+        within_s = float(self.settings.starts_within)
+        return HostReleases(self.hosts, SystemClock(), author=find_actor(), starts_within_s=within_s)
+
+    def open_logs(self) -> tuple[Log, ...]:
+        """Return the access log of each host."""
+        from backout.providers.caddy.remote_log import RemoteDisk
+        from backout.providers.logs.growing import GrowingFile
+        from backout.providers.logs.traffic import Log
+
+        opened = []
+        for host, (_, settings) in zip(self.hosts, _list_hosts(self.settings), strict=True):
+            path = settings.access_log or self.settings.access_log
+            assert path is not None
+            disk = None if settings.ssh is None else RemoteDisk(host.releases.machine)
+            opened.append(Log(GrowingFile(path, disk=disk), host.releases.name))
+        return tuple(opened)
 
     def find_headers(self, release: str) -> dict[str, str] | None:
         """Return the headers of a request that lead to one release, None where there is none."""
         try:
-            return {ADDRESS_HEADER: self.releases.get(release).address}
+            return {ADDRESS_HEADER: self.hosts[0].releases.get(release).address}
         except ProviderRejected:
             return None
 
     def make_versions(self) -> CaddyVersions:
         """Return the port Versions."""
-        return CaddyVersions(self.releases)
+        return CaddyVersions(self.make_releases())
 
     def make_secrets(self) -> CaddySecrets:
         """Return the port Secrets."""
-        return CaddySecrets(self.releases)
+        return CaddySecrets(self.make_releases())
 
     def find_secret_writer(self) -> Callable[[], SecretWriter]:
         """Return what makes the port SecretWriter."""
-        return lambda: CaddySecretWriter(self.releases, self.ledger, self.make_deployments(), SystemClock())
+        return lambda: CaddySecretWriter(self.make_releases(), self.make_deployments())
 
     @property
     def place(self) -> str:
         """What marks are signed for."""
-        return f"caddy/{self.settings.releases}"
+        hosts = "+".join(sorted(self.settings.hosts))
+        return f"caddy/{hosts}{self.settings.releases}"
 
     def find_tag(self) -> str | None:
-        """Return the id of the folder of releases."""
-        return self.releases.find_tag()
+        """Return the id of the folders of releases."""
+        return find_tag(self.hosts)
 
     def explain_no_tag(self) -> Unmeasured:
         """Return the error that nothing was ever pushed."""
@@ -124,18 +129,20 @@ def open_home(config: Config) -> CaddyHome:
     if settings is None:
         where = f"{config.path.name}: environments.{config.name}.platform"
         raise ConfigError((f'{where}: releases on this host need provider = "caddy"',))
-    folder = ReleaseFolder(settings.releases, settings.ports)
-    processes = _make_processes(config, settings, folder)
-    return CaddyHome(settings, str(health.url) if health else "", folder, Ledger(settings.releases), processes)
+    kept = config.kept.get(f"hosts of {config.name}")
+    if isinstance(kept, CaddyHome):
+        return kept
+    home = CaddyHome(settings, str(health.url) if health else "", _make_hosts(config, settings))
+    config.kept[f"hosts of {config.name}"] = home
+    return home
 
 
 def describe_caddy(config: Config) -> dict[str, dict[str, object]]:
     """Return the `route` of the application and the `server` that shows what is live, as Caddy reads them."""
-    home = open_home(config)
-    folder = home.releases.folder
+    settings = open_home(config).settings
     return {
-        "route": make_route(f"backout-{config.name}", folder, home.settings.ports),
-        "server": make_show_server(folder),
+        "route": make_route(f"backout-{config.name}", settings.releases, settings.ports),
+        "server": make_show_server(settings.releases),
     }
 
 
@@ -144,7 +151,36 @@ def find_commit(folder: Path) -> str:
     return GitCheckout(folder).find_head()
 
 
-def _make_processes(config: Config, settings: Caddy, folder: ReleaseFolder) -> Processes:
-    if settings.start and settings.stop:
-        return CommandProcesses(folder, settings.start, settings.stop, without=list_own_keys(config.settings))
+def _make_hosts(config: Config, settings: Caddy) -> tuple[Host, ...]:
+    return tuple(_make_host(config, settings, name, host) for name, host in _list_hosts(settings))
+
+
+def _list_hosts(settings: Caddy) -> tuple[tuple[str, CaddyHost], ...]:
+    """Return the hosts by their names; without any, this one."""
+    return tuple((settings.hosts or {LOCAL: CaddyHost()}).items())
+
+
+def _make_host(config: Config, settings: Caddy, name: str, host: CaddyHost) -> Host:
+    machine = make_machine(settings, name, host)
+    place = host.releases or settings.releases
+    folder = ReleaseFolder(place, host.ports or settings.ports, machine)
+    processes = _make_processes(config, settings, folder, is_here=host.ssh is None)
+    return Host(folder, Ledger(place, machine), LiveSlots(place, machine), processes)
+
+
+def make_machine(settings: Caddy, name: str, host: CaddyHost) -> Machine:
+    """Return a host, with a connection of its own; nothing is asked yet."""
+    if host.ssh is None:
+        return LocalMachine(name)
+    from backout.providers.caddy.ssh import SshMachine
+
+    return SshMachine(name, host.ssh, config=settings.ssh_config)
+
+
+def _make_processes(config: Config, settings: Caddy, folder: ReleaseFolder, *, is_here: bool) -> Processes:
+    start, stop = settings.start or "", settings.stop or ""
+    if not is_here:
+        return RemoteProcesses(folder, start, stop)
+    if start and stop:
+        return CommandProcesses(folder, start, stop, without=list_own_keys(config.settings))
     return OwnProcesses(folder, settings.run or "")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         Clock,
         HealthCheck,
     )
+    from backout.providers.caddy.health import HostConnection
     from backout.providers.cloudflare.client import ApiClient
+    from backout.providers.exchange import Limits, Origin
     from backout.providers.health.sent import SentProbes
 
 _FIND_URL_S: Final = 5.0
@@ -43,7 +45,16 @@ def make_health_check(
         return None
     from backout.providers.health.probe import HealthProbe
 
-    return _make_probe(partial(HealthProbe, clock=clock, sent=sent), config, settings, within_s)
+    usual = _make_probe(partial(HealthProbe, clock=clock, sent=sent), config, settings, within_s)
+    if len(config.environment.platform.caddy.hosts if config.environment.platform.caddy else ()) < 2:
+        return usual
+    from backout.providers.caddy.health import HostsHealth
+    from backout.wiring.caddy import open_home
+
+    def open_one(connect: Callable[[Origin, Limits], HostConnection]) -> HealthCheck:
+        return _make_probe(partial(HealthProbe, clock=clock, connect=connect), config, settings, within_s)
+
+    return HostsHealth(usual, open_home(config).hosts, open_one, clock)
 
 
 def make_version_opener(config: Config, client: ApiClient, clock: Clock) -> Callable[[str], HealthCheck] | None:

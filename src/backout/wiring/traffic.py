@@ -121,15 +121,13 @@ def _make_request_log(config: Config) -> Traffic:
 
 
 def _make_access_log(config: Config) -> Traffic:
-    """Return Caddy's own log of requests."""
+    """Return Caddy's own log of requests, on every host."""
     from backout.providers.caddy.access_log import FIELDS
     from backout.providers.logs.traffic import LogTraffic
     from backout.wiring.caddy import open_home
 
-    home, ignored = open_home(config), config.environment.traffic.logs.ignore_routes
-    log = home.settings.access_log
-    assert log is not None
-    return LogTraffic(log, FIELDS, ignore_routes=ignored, name_version=home.releases.name)
+    ignored = config.environment.traffic.logs.ignore_routes
+    return LogTraffic(open_home(config).open_logs(), FIELDS, ignore_routes=ignored)
 
 
 def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock, sent: SentProbes | None) -> Traffic:

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backout.model.release import ReleaseNote
+from backout.model.release import Release, ReleaseNote
 from backout.model.secrets import SecretValues
-from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.agent import accepts
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
+from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.processes import OwnProcesses
-from backout.providers.caddy.releases import ALONE, Release, ReleaseFolder
+from backout.providers.caddy.releases import ALONE, ReleaseFolder
 from backout.providers.caddy.route import LIVE, SOCKET, make_route, make_show_server
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
@@ -88,20 +89,16 @@ class CaddyHost:
 
     def make_deployments(self, processes: Processes, *, starts_within_s: float = 60.0) -> CaddyDeployments:
         """Return the port with other processes."""
-        return CaddyDeployments(
-            self.releases,
-            self.ledger,
-            LiveSlots(self.releases.folder),
-            self.make_releases(processes, starts_within_s=starts_within_s),
-            SystemClock(),
-            author="lab",
-        )
+        releases = self.make_releases(processes, starts_within_s=starts_within_s)
+        return CaddyDeployments(self._list_hosts(processes), releases, SystemClock(), author="lab")
 
     def make_releases(self, processes: Processes, *, starts_within_s: float = 60.0) -> HostReleases:
         """Return the port Releases."""
-        return HostReleases(
-            self.releases, self.ledger, processes, SystemClock(), author="lab", starts_within_s=starts_within_s
-        )
+        hosts = self._list_hosts(processes)
+        return HostReleases(hosts, SystemClock(), author="lab", starts_within_s=starts_within_s)
+
+    def _list_hosts(self, processes: Processes) -> tuple[Host, ...]:
+        return (Host(self.releases, self.ledger, LiveSlots(self.releases.folder), processes),)
 
     def stop_caddy(self) -> None:
         """End Caddy, as the host does when it goes down."""
@@ -137,12 +134,19 @@ class CaddyHost:
 
 
 @contextmanager
-def caddy_host(folder: Path, *, ports: int = 20) -> Iterator[CaddyHost]:
-    """Run Caddy with an application that has no release yet."""
+def caddy_host(folder: Path, *, ports: int = 20, prepared: bool = True) -> Iterator[CaddyHost]:
+    """Run Caddy with an application that has no release yet.
+
+    Args:
+        prepared: whether its folder is one of releases already.
+    """
     releases = folder / "releases"
     site, own = find_free_ports(1)[0], find_free_ports(ports)
     store = ReleaseFolder(releases, own)
-    store.prepare()
+    if prepared:
+        store.prepare()
+    else:
+        releases.mkdir()  # Caddy's socket lies there
     (folder / "caddy.json").write_text(json.dumps(make_config(folder, f"127.0.0.1:{site}", own)))
     processes = OwnProcesses(store, f"{sys.executable} -S -E server.py")
     with running_caddy(folder) as caddy:

@@ -13,7 +13,7 @@ from caddy_home import APPLICATION, visits
 from cli_shell import backout
 from haproxy_lab import SCRIPT, haproxy_host
 
-from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.agent import accepts
 from backout.providers.child import find_free_ports
 
 from polling import until

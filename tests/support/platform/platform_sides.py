@@ -9,7 +9,6 @@ from backout.model.deployment import Cohort, Share
 from backout.model.secrets import SecretValues
 from backout.model.version import VersionId
 from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
-from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -222,11 +221,10 @@ class CaddySide:
     def __init__(self, host: CaddyHost) -> None:
         self._host = host
         self.deployments: Deployments = host.deployments
-        self.versions: Versions = CaddyVersions(host.releases)
-        self.secrets: Secrets = CaddySecrets(host.releases)
-        self.secret_writer: SecretWriter = CaddySecretWriter(
-            host.releases, host.ledger, host.deployments, SystemClock()
-        )
+        releases = host.make_releases(host.processes)
+        self.versions: Versions = CaddyVersions(releases)
+        self.secrets: Secrets = CaddySecrets(releases)
+        self.secret_writer: SecretWriter = CaddySecretWriter(releases, host.deployments)
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         made = self._host.push(code, message=message, tag=tag)

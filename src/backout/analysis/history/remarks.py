@@ -96,6 +96,24 @@ def is_deciding(history: Sequence[Deployment], expected: str, version: str = "")
     return pushed_out and (not version or live.serves(version))
 
 
+def is_half_made(history: Sequence[Deployment], expected: str, run: str) -> bool:
+    """Whether hosts differ only because a run's own switch has not reached all of them yet.
+
+    Args:
+        expected: the deployment that the run was planned on.
+    """
+    live = history[0]
+    planned = next((each for each in history if each.id == expected), None)
+    known = {each.id: each for each in history}
+    shown = [known.get(each.deployment) for each in live.hosts if each.deployment is not None]
+    if not live.hosts or planned is None:
+        return False
+    ours = [each is not None and each.claim is not None and each.claim.run == run for each in shown]
+    return any(ours) and all(
+        own or (each is not None and is_served_alike(each, planned)) for own, each in zip(ours, shown, strict=True)
+    )
+
+
 def find_told_stable(history: Iterable[Deployment], version: str) -> Deployment | None:
     """Return the deployment whose remark says that a version is stable, when that is the newest word on the version."""
     return _find_newest_remark(history, version, RemarkKind.STABLE)

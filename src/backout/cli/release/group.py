@@ -1,4 +1,4 @@
-"""`backout release`: releases on this host. Each command has a module of its own, imported when it runs."""
+"""`backout release`: releases on hosts. Each command has a module of its own, imported when it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from backout.cli.db.group import TableGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "push": ("backout.cli.release.push:push", "Push a folder as a new release, prove it, make it live."),
-    "list": ("backout.cli.release.list:list_", "List the releases on this host, newest first."),
+    "live": ("backout.cli.release.live:live", "Make a release live on every host."),
+    "list": ("backout.cli.release.list:list_", "List the releases, newest first."),
     "start": ("backout.cli.release.state:start", "Have a release run."),
     "stop": ("backout.cli.release.state:stop", "Have a release end that no visitor gets."),
     "prune": ("backout.cli.release.state:prune", "Remove old releases, but for live, stable and last ones."),
@@ -20,4 +21,4 @@ class _Release(TableGroup):
     table = COMMANDS
 
 
-release = _Release("release", help="Releases on this host behind Caddy.", no_args_is_help=True)
+release = _Release("release", help="Releases on hosts behind Caddy.", no_args_is_help=True)

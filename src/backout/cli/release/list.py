@@ -1,4 +1,4 @@
-"""`backout release list`: the releases on this host."""
+"""`backout release list`: the releases on the hosts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _SHORT = 8
 
 
-@click.command("list", cls=Command, short_help="List the releases on this host, newest first.")
+@click.command("list", cls=Command, short_help="List the releases, newest first.")
 @pass_shell
 def list_(shell: Shell) -> int:
-    """List the releases on this host, newest first, with the share of the visitors that each gets."""
+    """List the releases on the hosts, newest first, with the share of the visitors that each gets."""
     from backout.cli.release.tools import make_release_record, open_releases
     from backout.escaping import shorten
     from backout.report.times import format_ago

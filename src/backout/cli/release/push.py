@@ -36,8 +36,7 @@ def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, m
 
     The release has the environment of the newest one. If it is not healthy it stays without visitors (exit 1).
     """
-    from backout.cli.release.tools import make_release_record, open_releases
-    from backout.cli.support.style import Tone
+    from backout.cli.release.tools import open_releases, show_pushed
     from backout.model.release import ReleaseNote
     from backout.runbook.release import push_release
     from backout.wiring.caddy import find_commit
@@ -47,29 +46,4 @@ def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, m
         raise UsageError("there is no such folder", where=str(folder))
     note = ReleaseNote(commit or find_commit(folder), tag, shell.mask_reason(message))
     pushed = push_release(tools, releases, folder, note, traffic)
-    live = pushed.live.sole if pushed.live is not None else None
-    payload = {
-        "environment": tools.environment,
-        "release": make_release_record(pushed.release),
-        "live": live,
-        "hosts": {"localhost": live},
-        "share": pushed.share,
-        "proved": False if pushed.unproved else pushed.is_proved or None,
-        "unproved": pushed.unproved or None,
-    }
-    style = shell.output.style
-    name = f"release {pushed.release.id} (no. {pushed.release.number})"
-    if pushed.unproved:
-        lines = [
-            f"{style.badge('not live', Tone.BAD)} {name}: {pushed.unproved}",
-            f"no visitor gets it; what was live stays live{f': {live}' if live else ''}",
-        ]
-    else:
-        unsaid = "not proved: no health endpoint says which release answers"
-        proof = "it answered well before any visitor got it" if pushed.is_proved else unsaid
-        got = f"{pushed.share:g} % of the visitors get it" if pushed.share else "runs, and no visitor gets it"
-        lines = [f"{style.badge('live' if pushed.share else 'started', Tone.GOOD)} {name}: {got}; {proof}"]
-    shell.output.result("release", payload, "\n".join(lines))
-    if pushed.share:
-        shell.output.next(f"backout guard -e {tools.environment}")
-    return 1 if pushed.unproved else 0
+    return show_pushed(shell, tools, pushed)

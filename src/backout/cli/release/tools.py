@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.errors import PartlyDone
 from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
-    from backout.model.release import ReleaseState
+    from backout.model.deployment import Deployment
+    from backout.model.release import Release
     from backout.ports import Releases
+    from backout.runbook.release import PushedRelease
     from backout.runbook.toolbox import Toolbox
 
 
@@ -23,7 +26,7 @@ def open_releases(shell: Shell) -> tuple[Toolbox, Releases]:
     return shell.toolbox(config, Hooks(say=shell.output.warn)), home.make_releases()
 
 
-def make_release_record(release: ReleaseState) -> dict[str, object]:
+def make_release_record(release: Release) -> dict[str, object]:
     """Return a release as JSON values."""
     return {
         "id": release.id,
@@ -35,4 +38,54 @@ def make_release_record(release: ReleaseState) -> dict[str, object]:
         "created_at": format_time(release.created_at),
         "address": release.address,
         "runs": release.answers,
+        "hosts": release.hosts,
     }
+
+
+def list_live_hosts(release: Release, live: Deployment | None) -> dict[str, str | None]:
+    """Return the release that all visitors of each host get; None: there is none, or that was not read.
+
+    Args:
+        release: any, with the hosts' names.
+    """
+    sole = None if live is None else live.sole
+    shown = {each.name: each.sole for each in live.hosts} if live is not None else {}
+    return {name: shown.get(name) if shown else sole for name in release.hosts}
+
+
+def show_pushed(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> int:
+    """Say what became of a release that was to be live, and return the exit code."""
+    from backout.cli.support.style import Tone
+
+    hosts = list_live_hosts(pushed.release, pushed.live)
+    live = next(iter(hosts.values())) if len(set(hosts.values())) == 1 else None
+    payload = {
+        "environment": tools.environment,
+        "release": make_release_record(pushed.release),
+        "live": live,
+        "hosts": hosts,
+        "share": None if pushed.missing else pushed.share,
+        "proved": False if pushed.unproved else pushed.is_proved or None,
+        "unproved": pushed.unproved or None,
+    }
+    style = shell.output.style
+    name = f"release {pushed.release.id} (no. {pushed.release.number})"
+    if pushed.missing:
+        lines = [f"{style.badge('not live everywhere', Tone.BAD)} {name}: {pushed.missing}"]
+    elif pushed.unproved:
+        lines = [
+            f"{style.badge('not live', Tone.BAD)} {name}: {pushed.unproved}",
+            f"no visitor gets it; what was live stays live{f': {live}' if live else ''}",
+        ]
+    else:
+        unsaid = "not proved: no health endpoint says which release answers"
+        proof = "it answered well before any visitor got it" if pushed.is_proved else unsaid
+        got = f"{pushed.share:g} % of the visitors get it" if pushed.share else "runs, and no visitor gets it"
+        lines = [f"{style.badge('live' if pushed.share else 'started', Tone.GOOD)} {name}: {got}; {proof}"]
+    shell.output.result("release", payload, "\n".join(lines))
+    if pushed.missing:
+        shell.output.next(f"backout release live {pushed.release.id} -e {tools.environment}")
+        return PartlyDone.exit_code
+    if pushed.share:
+        shell.output.next(f"backout guard -e {tools.environment}")
+    return 1 if pushed.unproved else 0

@@ -13,12 +13,26 @@ from backout.config.schema.types import RUNS, CommandLine, Count, Label, Metric,
 TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 
 
+HostName = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]{0,62}$")]
+Destination = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_][^\s]*$")]
+"""What ssh(1) is given: nothing that begins as one of its options."""
+
+
+class CaddyHost(Section, frozen=True):
+    """A host: what OpenSSH calls it (`ssh`; without it, this one), and what is different there from all the others."""
+
+    ssh: Destination | None = None
+    releases: Path | None = None
+    access_log: Path | None = None
+    ports: tuple[Port, Port] | None = None
+
+
 class Caddy(Section, frozen=True):
-    """Releases on this host behind Caddy.
+    """Releases on hosts behind Caddy, on this one or on `hosts`.
 
     `releases` is their folder, `access_log` the site's log in JSON. Each release listens on one of the `ports`. It is
     run by `start` and `stop`, or where nothing else starts processes by `run`, in which `{release}`, `{port}` and
-    `{folder}` are put in.
+    `{folder}` are put in. `ssh_config` is a file in place of the user's own configuration of ssh.
     """
 
     releases: Path
@@ -28,6 +42,8 @@ class Caddy(Section, frozen=True):
     start: CommandLine | None = None
     stop: CommandLine | None = None
     starts_within: Duration = Duration(30)
+    hosts: dict[HostName, CaddyHost] = {}
+    ssh_config: Annotated[Path, RUNS] | None = None
 
 
 Words = Annotated[tuple[Text, ...], RUNS]

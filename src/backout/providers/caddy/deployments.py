@@ -1,32 +1,43 @@
 """Port Deployments on releases behind Caddy: what is live is read from Caddy, what was live from the ledger beside it.
 
-A switch is one rename, under a lock, and only if what is live is still what `history` showed last. The intent stands in
-the ledger before it, the confirmation behind it, and what Caddy shows afterwards is read back.
+A switch is one rename on each host, under a lock, and only if what is live is still what `history` showed last. The
+intent stands in the ledger before it, the confirmation behind it, and what Caddy shows afterwards is read back. Of
+several hosts all are locked and looked at before the first one is switched.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError, NoSplit, ProviderUnavailable, Refused, SecretsChanged, WorldMoved
-from backout.model.deployment import Deployment, DeploymentId, Share
+from backout.errors import (
+    BackoutError,
+    NoSplit,
+    PartlyDone,
+    ProviderUnavailable,
+    Refused,
+    SecretsChanged,
+    WorldMoved,
+)
+from backout.model.deployment import Deployment, DeploymentId, OnHost, Share
 from backout.model.version import VersionId
-from backout.providers.caddy.ledger import Entry
+from backout.providers.caddy.hosts import NOT_READ, Seen, read_hosts
+from backout.providers.caddy.ledger import Content, Entry
 from backout.providers.caddy.releases import compare_environments
-from backout.providers.caddy.route import SLOTS, SOCKET
-from backout.providers.caddy.show import ask_caddy
+from backout.providers.caddy.route import SLOTS
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from backout.model.deployment import Cohort
+    from backout.model.release import Release
     from backout.ports import Clock
     from backout.providers.caddy.host import HostReleases
-    from backout.providers.caddy.ledger import Content, Ledger
-    from backout.providers.caddy.releases import Release, ReleaseFolder
-    from backout.providers.caddy.slots import LiveSlots
+    from backout.providers.caddy.hosts import Host
 
 _LISTED: Final = 50
 _MOST_MESSAGE_BYTES: Final = 1000
@@ -34,42 +45,37 @@ _ID_BYTES: Final = 8
 _ROUNDED: Final = 100 / SLOTS
 BY_HAND: Final = "hand"
 """What triggered a deployment that is not in the ledger: somebody replaced the link."""
+DIFFER: Final = "differ"
+"""What is said to have triggered the one that stands for hosts which do not serve alike."""
+_AGAIN: Final = "the same command again, when every host is reached"
 
 
 class CaddyDeployments:
     """Port Deployments.
 
+    A deployment has the same id on every host. Where they do not serve alike, the newest one of the list is none of
+    theirs: the visitors of all of them together, and `hosts` with what each shows.
+
     Args:
         author: who deploys, as the history is to name them.
     """
 
-    def __init__(
-        self,
-        releases: ReleaseFolder,
-        ledger: Ledger,
-        slots: LiveSlots,
-        host: HostReleases,
-        clock: Clock,
-        *,
-        author: str = "",
-    ) -> None:
+    def __init__(self, hosts: Sequence[Host], releases: HostReleases, clock: Clock, *, author: str = "") -> None:
+        self._hosts = hosts
         self._releases = releases
-        self._ledger = ledger
-        self._slots = slots
-        self._host = host
         self._clock = clock
         self._author = author
-        self._seen: str | None = None
+        self._seen: dict[str, str] | None = None
 
     def history(self) -> tuple[Deployment, ...]:
-        """Return the deployments that the ledger still has, newest first; the first one is what Caddy shows."""
-        self._releases.check_there()
-        live, content = self._read_live(), self._ledger.read()
-        self._seen = live
-        if not live:
+        """Return the deployments that the ledgers still have, newest first; the first one is what Caddy shows."""
+        seen, unread = read_hosts(self._hosts)
+        self._seen = {each.name: each.live for each in seen}
+        if not any(self._seen.values()):
             return ()
-        past = tuple(_make(entry) for entry in content.list_deployed())
-        current = self._describe(live, content)
+        ledger = _merge(seen)
+        past = tuple(_make(entry) for entry in ledger.list_deployed())
+        current = describe_live(seen, unread, ledger)
         return (current, *(each for each in past if each.id != current.id))[:_LISTED]
 
     def activate(
@@ -92,7 +98,7 @@ class CaddyDeployments:
         cohorts: Sequence[Cohort] = (),
         triggered_by: str = "deployment",
     ) -> Deployment:
-        """Make versions live with these percentages, if what `history` showed last is still live.
+        """Make versions live with these percentages on each host, if what `history` showed last is still live there.
 
         Args:
             triggered_by: what the history is to say of it.
@@ -104,90 +110,209 @@ class CaddyDeployments:
             NoSplit: cohorts were asked for; there are none here.
             ProviderRejected: there is no such release (status 404).
             ProviderUnavailable: Caddy gives no answer, or shows something else than was made live.
+            PartlyDone: it is live on some hosts, and the others were not reached.
         """
         if cohorts:
-            raise NoSplit("releases behind Caddy have no cohorts", status=0, where=str(self._releases.folder))
-        self._releases.check_there()
-        wanted = [(self._releases.get(share.version), share.percentage) for share in shares]
-        for release, _ in wanted:
-            self._check(release, force=force)
-        with self._ledger.lock():
-            return self._switch(wanted, message, triggered_by)
-
-    def _switch(self, wanted: Sequence[tuple[Release, float]], message: str, triggered_by: str) -> Deployment:
-        live, content = self._read_live(), self._ledger.read()
-        if self._seen is not None and live != self._seen:
-            what = f"the live deployment is {live or 'none'} by now, no longer {self._seen or 'none'}"
-            raise WorldMoved(what, where=str(self._releases.folder))
-        entry = Entry(
-            kind="intended",
-            id=secrets.token_hex(_ID_BYTES),
-            at=self._tell_time(content),
-            shares=tuple(sorted(((r.id, percentage) for r, percentage in wanted), key=lambda each: -each[1])),
-            message=message.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore"),
-            author=self._author,
-            triggered_by=triggered_by,
-            before=live,
-        )
-        self._slots.lay(entry.id, {release.address: percentage for release, percentage in wanted if percentage > 0})
-        if content.find_intended(live) is not None and live not in {each.id for each in content.list_deployed()}:
-            self._ledger.append(Entry(kind="live", id=live, at=self._clock.now()))  # whoever switched to it was killed
-        self._ledger.append(entry)
-        self._slots.switch(entry.id)
-        if (shown := self._read_live()) != entry.id:
-            raise ProviderUnavailable(f"Caddy shows {shown or 'nothing'}, and not what was made live", where=entry.id)
-        self._seen = entry.id
-        self._ledger.append(Entry(kind="live", id=entry.id, at=self._clock.now()))
+            raise NoSplit("releases behind Caddy have no cohorts", status=0, where=self._hosts[0].name)
+        before = read_hosts(self._hosts)[0] if len(self._hosts) > 1 else ()
+        lost: dict[str, str] = {}
+        ready: list[_Switch] = []
+        for host in self._hosts:
+            if self._seen is not None and host.name not in self._seen:
+                lost[host.name] = "it was not read before"
+                continue
+            try:
+                host.releases.check_there()
+                made = _Switch(host, [(host.releases.get(share.version), share.percentage) for share in shares])
+                self._check(made, force=force)
+                ready.append(made)
+            except NOT_READ as error:
+                if len(self._hosts) == 1:
+                    raise
+                lost[host.name] = error.what
+        entry = self._switch(ready, before, lost, message, triggered_by)
+        if lost and _moves_traffic(before, entry):
+            done = ", ".join(each.host.name for each in ready if each.host.name not in lost)
+            failed = "; ".join(f"{name} is not: {why}" for name, why in lost.items())
+            raise PartlyDone(f"{done} switched to {entry.shares[0][0]}; {failed}", hint=_AGAIN)
         return _make(entry)
 
-    def _read_live(self) -> str:
-        return ask_caddy(self._releases.folder / SOCKET)
+    def _switch(
+        self, ready: Sequence[_Switch], seen: Sequence[Seen], lost: dict[str, str], message: str, triggered_by: str
+    ) -> Entry:
+        """Switch under the locks of all of them, one after the other; what is not reached any more joins `lost`."""
+        with ExitStack() as held:
+            locked: list[_Switch] = []
+            for each in sorted(ready, key=lambda each: each.host.name):  # everybody in the same order
+                with _noting(each, lost, alone=len(ready) == 1):
+                    held.enter_context(each.host.ledger.lock())
+                    self._check_unmoved(each.host)
+                    locked.append(each)
+            ledger = _merge([*seen, *(Seen(e.host.name, "", (), e.host.ledger.read()) for e in locked)])
+            entry = Entry(
+                kind="intended",
+                id=secrets.token_hex(_ID_BYTES),
+                at=self._tell_time(ledger),
+                shares=_list_shares(locked[0].wanted) if locked else (),
+                message=message.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore"),
+                author=self._author,
+                triggered_by=triggered_by,
+                before=self._seen.get(locked[0].host.name, "") if self._seen and locked else "",
+            )
+            laid: list[_Switch] = []
+            for each in locked:
+                with _noting(each, lost, alone=len(ready) == 1):
+                    self._intend(each, entry)
+                    laid.append(each)
+            switched = 0
+            first: BackoutError | None = None
+            for each in laid:
+                try:
+                    self._make_live(each.host, entry)
+                    switched += 1
+                except BackoutError as error:
+                    lost[each.host.name], first = error.what, first or error
+            if not switched:
+                raise first or ProviderUnavailable("no host was reached", where=", ".join(lost))
+        return entry
+
+    def _check_unmoved(self, host: Host) -> None:
+        """Raise WorldMoved where something else is live on a host than was seen there last."""
+        live = host.read_live()
+        expected = live if self._seen is None else self._seen.get(host.name, live)
+        if live != expected:
+            what = f"the live deployment is {live or 'none'} by now, no longer {expected or 'none'}"
+            raise WorldMoved(what, where=host.releases.machine.describe(host.releases.folder))
+
+    def _intend(self, switch: _Switch, entry: Entry) -> None:
+        """Lay the slots on a host, and write down what is about to happen."""
+        host, live, content = switch.host, switch.host.read_live(), switch.host.ledger.read()
+        host.slots.lay(entry.id, {release.address: part for release, part in switch.wanted if part > 0})
+        if content.find_intended(live) is not None and live not in {each.id for each in content.list_deployed()}:
+            host.ledger.append(Entry(kind="live", id=live, at=self._clock.now()))  # whoever switched to it was killed
+        host.ledger.append(entry)
+
+    def _make_live(self, host: Host, entry: Entry) -> None:
+        """Switch on a host, and read back what its Caddy shows."""
+        host.slots.switch(entry.id)
+        if (shown := host.read_live()) != entry.id:
+            raise ProviderUnavailable(f"Caddy shows {shown or 'nothing'}, and not what was made live", where=entry.id)
+        self._seen = {**(self._seen or {}), host.name: entry.id}
+        host.ledger.append(Entry(kind="live", id=entry.id, at=self._clock.now()))
 
     def _tell_time(self, content: Content) -> float:
         """Return a time that is behind every other one in the ledger, so that the order is that of the switches."""
         newest = max((each.at for each in content.entries if each.kind == "intended"), default=0.0)
         return max(self._clock.now(), newest + 0.001)
 
-    def _check(self, release: Release, *, force: bool) -> None:
-        """Raise where a release must not or cannot become live; start it where it does not run."""
-        if self._releases.is_changed(release):
-            raise Refused(
-                f"the code of release {release.id} is not what was pushed any more",
-                where=str(self._releases.get_code(release.id)),
-                rule=SafetyRule.TARGET,
-                options=("choose another release: `backout deployments list`", "push the code again"),
-            )
-        newest = self._releases.list()[0]
-        names = compare_environments(release.fingerprints, newest.fingerprints)
-        if names and not force:
-            raise SecretsChanged(
-                f"secrets changed since release {release.id} was made; switching to it would bring the old values back",
-                names=names,
-                where=str(self._releases.folder),
-                hint="compare them (`backout secrets check`), then decide which values are to be live, or roll forward",
-            )
-        self._host.start(release.id)
+    def _check(self, switch: _Switch, *, force: bool) -> None:
+        """Raise where a release must not or cannot become live on a host; start it where it does not run."""
+        releases = switch.host.releases
+        for release, _ in switch.wanted:
+            if releases.is_changed(release):
+                raise Refused(
+                    f"the code of release {release.id} is not what was pushed any more",
+                    where=releases.machine.describe(releases.get_code(release.id)),
+                    rule=SafetyRule.TARGET,
+                    options=("choose another release: `backout deployments list`", "push the code again"),
+                )
+            newest = releases.list()[0]
+            names = compare_environments(release.fingerprints, newest.fingerprints)
+            if names and not force:
+                raise SecretsChanged(
+                    f"secrets changed since release {release.id} was made; "
+                    "switching to it would bring the old values back",
+                    names=names,
+                    where=releases.machine.describe(releases.folder),
+                    hint="compare them (`backout secrets check`), then decide which values are to be live, "
+                    "or roll forward",
+                )
+            self._releases.start_on(switch.host, release.id)
 
-    def _describe(self, live: str, content: Content) -> Deployment:
-        """Return what Caddy shows as a deployment; where the ledger does not know it, or as it is, somebody else's."""
-        entry, newest = content.find_intended(live), content.find_newest()
-        shares = self._name_shares()
-        if entry is not None and _agree(entry, shares) and (newest is None or newest.at <= entry.at):
-            return _make(entry)
-        return Deployment(
-            id=DeploymentId(live if entry is None else f"{BY_HAND}-{live}"),
-            created_at=(newest.at if newest is not None else 0.0) + 0.001,
-            shares=shares,
-            triggered_by=BY_HAND,
-        )
 
-    def _name_shares(self) -> tuple[Share, ...]:
-        """Return the live shares by release; an address that belongs to none is named as it is."""
-        try:
-            releases = {each.address: each.id for each in self._releases.list()}
-        except BackoutError:
-            releases = {}
-        return tuple(Share(VersionId(releases.get(a, a)), share) for a, share in self._slots.measure())
+@dataclass(frozen=True)
+class _Switch:
+    """What is to be live on a host: its releases, with the percentage of each."""
+
+    host: Host
+    wanted: Sequence[tuple[Release, float]]
+
+
+@contextmanager
+def _noting(switch: _Switch, lost: dict[str, str], *, alone: bool) -> Iterator[None]:
+    """Have a host that is not reached be noted, where it is not the only one."""
+    try:
+        yield
+    except NOT_READ as error:
+        if alone:
+            raise
+        lost[switch.host.name] = error.what
+
+
+def _list_shares(wanted: Sequence[tuple[Release, float]]) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(((release.id, part) for release, part in wanted), key=lambda each: -each[1]))
+
+
+def _merge(seen: Sequence[Seen]) -> Content:
+    merged = Content()
+    for each in seen:
+        merged = merged.merge(each.ledger)
+    return merged
+
+
+def _moves_traffic(seen: Sequence[Seen], entry: Entry) -> bool:
+    """Whether a deployment gives visitors something else than they had on one of these hosts."""
+    wanted = {(version, part) for version, part in entry.shares if part > 0}
+    return any({(str(share.version), share.percentage) for share in each.shares} != wanted for each in seen)
+
+
+def describe_live(seen: Sequence[Seen], unread: Sequence[str], ledger: Content) -> Deployment:
+    """Return what the hosts show as a deployment.
+
+    Args:
+        unread: the names of the hosts that were not read.
+        ledger: what the ledgers of all of them say.
+    """
+    found = [(each.name, _describe(each, ledger) if each.live else None) for each in seen]
+    shown = [each for _, each in found if each is not None]
+    newest = max(shown, key=lambda each: each.created_at)
+    alike = len(shown) == len(found) and len({frozenset(_list_served(each)) for each in shown}) == 1
+    hosts = tuple(
+        OnHost(name, None if each is None else each.id, None if each is None else each.sole) for name, each in found
+    )
+    hosts += tuple(OnHost(name, None, is_read=False) for name in unread)
+    if alike:
+        return replace(newest, hosts=hosts if unread else ())
+    parts: dict[VersionId, float] = {}
+    for each in shown:
+        for share in each.shares:
+            parts[share.version] = parts.get(share.version, 0.0) + share.percentage / len(shown)
+    text = ", ".join(f"{each.name} {each.deployment or 'none'}" for each in hosts)
+    return Deployment(
+        id=DeploymentId(f"{DIFFER}-{hashlib.sha256(text.encode()).hexdigest()[: 2 * _ID_BYTES]}"),
+        created_at=newest.created_at + 0.001,
+        shares=tuple(Share(version, part) for version, part in sorted(parts.items(), key=lambda part: -part[1])),
+        message=f"the hosts differ: {text}",
+        triggered_by=DIFFER,
+        hosts=hosts,
+    )
+
+
+def _list_served(deployment: Deployment) -> list[tuple[str, float]]:
+    return [(share.version, share.percentage) for share in deployment.shares if share.percentage > 0]
+
+
+def _describe(seen: Seen, ledger: Content) -> Deployment:
+    """Return what a host shows; where the ledger does not know it, or as it is, somebody else's."""
+    entry, newest = ledger.find_intended(seen.live), seen.ledger.find_newest()
+    if entry is not None and _agree(entry, seen.shares) and (newest is None or newest.at <= entry.at):
+        return _make(entry)
+    return Deployment(
+        id=DeploymentId(seen.live if entry is None else f"{BY_HAND}-{seen.live}"),
+        created_at=(newest.at if newest is not None else 0.0) + 0.001,
+        shares=seen.shares,
+        triggered_by=BY_HAND,
+    )
 
 
 def _make(entry: Entry) -> Deployment:

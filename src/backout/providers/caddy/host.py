@@ -1,99 +1,178 @@
-"""Port Releases on this host: pushed into the folder of releases, run by its processes."""
+"""Port Releases on hosts: pushed into the folder of releases of each, run by its processes."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from backout.errors import Refused
-from backout.model.release import ReleaseState
+from msgspec.structs import replace
+
+from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.secrets import SecretValues
-from backout.providers.caddy.addresses import accepts, await_accepting
+from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from backout.model.release import ReleaseNote
+    from backout.model.release import Release, ReleaseNote
     from backout.ports import Clock
-    from backout.providers.caddy.ledger import Ledger
-    from backout.providers.caddy.processes import Processes
-    from backout.providers.caddy.releases import Release, ReleaseFolder
+    from backout.providers.caddy.hosts import Host
 
 
 class HostReleases:
-    """Port Releases.
+    """Port Releases; a release has the same id and number on every host.
 
     Args:
         author: who pushes.
         starts_within_s: how long a release may take until it accepts connections.
     """
 
-    def __init__(
-        self,
-        releases: ReleaseFolder,
-        ledger: Ledger,
-        processes: Processes,
-        clock: Clock,
-        *,
-        author: str = "",
-        starts_within_s: float = 30.0,
-    ) -> None:
-        self._releases = releases
-        self._ledger = ledger
-        self._processes = processes
+    def __init__(self, hosts: Sequence[Host], clock: Clock, *, author: str = "", starts_within_s: float = 30.0) -> None:
+        self._hosts = hosts
         self._clock = clock
         self._author = author
         self._starts_within_s = starts_within_s
 
-    def list(self) -> tuple[ReleaseState, ...]:
+    def list(self) -> tuple[Release, ...]:
         """Return them, newest first; none where nothing was ever pushed."""
-        if self._releases.find_tag() is None:
+        if find_tag(self._hosts) is None:
             return ()
-        return tuple(_describe(each) for each in self._releases.list())
+        return tuple(self._look(each) for each in self.read())
 
-    def push(self, folder: Path, note: ReleaseNote) -> ReleaseState:
-        """Copy a folder as a new release with the environment of the newest one."""
-        self._releases.prepare()
-        with self._ledger.lock():
-            known = self._releases.list()[:1]
-            environment = self._releases.read_environment(known[0].id) if known else SecretValues({})
-            return _describe(self._releases.push(folder, note, environment, self._clock.now(), author=self._author))
+    def read(self) -> tuple[Release, ...]:
+        """Return them, newest first, as far as hosts are read; it is not asked which of them run.
 
-    def start(self, release: str) -> ReleaseState:
-        """Have it run, and return it when it accepts connections. Raises Refused: it does not within the time."""
-        known = self._releases.get(release)
-        self._processes.start(known)
-        if not await_accepting(known.address, self._starts_within_s):
-            self._processes.stop(known)  # else it would be started again and again
-            raise Refused(
-                f"release {release} does not start: nothing answers at {known.address}",
-                where=str(self._releases.folder / release),
-                rule=SafetyRule.TARGET,
-                options=("choose another release: `backout deployments list`", "read its log, and push a fixed one"),
-            )
-        return _describe(known)
+        Raises:
+            ProviderRejected: nothing was ever pushed.
+            BackoutError: no host was read, or what was read cannot be used.
+        """
+        found: dict[str, Release] = {}
+        lost: list[BackoutError] = []
+        for host in self._hosts:
+            try:
+                found = {each.id: each for each in host.releases.list()} | found
+            except (*NOT_READ, ProviderRejected) as error:
+                lost.append(error)
+        if len(lost) == len(self._hosts):
+            raise lost[0]
+        return tuple(sorted(found.values(), key=lambda each: -each.number))
+
+    def get(self, release: str) -> Release:
+        """Return one. Raises ProviderRejected (status 404): no host has it; BackoutError as `read`."""
+        lost: BackoutError | None = None
+        for host in self._hosts:
+            try:
+                return host.releases.get(release)
+            except (*NOT_READ, ProviderRejected) as error:
+                lost = error if lost is None or isinstance(lost, ProviderRejected) else lost
+        assert lost is not None
+        raise lost
+
+    def read_environment(self, release: str) -> SecretValues:
+        """Return the environment of a release. Raises as `get`, and where it cannot be read."""
+        for host in self._hosts[:-1]:
+            try:
+                host.releases.get(release)
+                return host.releases.read_environment(release)
+            except (*NOT_READ, ProviderRejected):
+                continue
+        return self._hosts[-1].releases.read_environment(release)
+
+    def push(self, folder: Path, note: ReleaseNote) -> Release:
+        """Copy a folder as a new release with the environment of the newest one, to every host or to none."""
+        return self.add(folder, note)
+
+    def add(
+        self, code: Path | Release, note: ReleaseNote, environment: SecretValues | None = None, source: str = "push"
+    ) -> Release:
+        """Make a new release on every host, or on none; it does not run yet.
+
+        Args:
+            code: a folder on this machine, or a release whose code is to run again.
+            environment: None: that of the newest one.
+            source: what makes it.
+
+        Raises:
+            BackoutError: as `ReleaseFolder.push`, or a host was not reached; then no host has it.
+        """
+        prepare_hosts(self._hosts)
+        made: list[Host] = []
+        release: Release | None = None
+        with ExitStack() as held:
+            for host in self._hosts:
+                held.enter_context(host.ledger.lock())
+            known = self.read()[:1]
+            if environment is None:
+                environment = self.read_environment(known[0].id) if known else SecretValues({})
+            number = known[0].number + 1 if known else 1
+            now, author = self._clock.now(), self._author
+            try:
+                for host in self._hosts:
+                    pushed = host.releases.push(
+                        code, note, environment, now, author=author, source=source, like=release, number=number
+                    )
+                    release = release or pushed
+                    made.append(host)
+            except BaseException:
+                for host in made:
+                    host.releases.remove(release.id if release else "")
+                raise
+        assert release is not None
+        return release
+
+    def start(self, release: str) -> Release:
+        """Have it run on every host, and return it when it accepts connections there. Raises Refused: it does not."""
+        for host in self._hosts:
+            self.start_on(host, release)
+        return self._look(self.get(release))
+
+    def start_on(self, host: Host, release: str) -> None:
+        """Have it run on one host. Raises Refused: nothing accepts connections within the time."""
+        known = host.releases.get(release)
+        host.processes.start(known)
+        if host.releases.machine.await_accepting(known.address, self._starts_within_s):
+            return
+        host.processes.stop(known)  # else it would be started again and again
+        raise Refused(
+            f"release {release} does not start: nothing answers at {known.address}",
+            where=host.releases.machine.describe(host.releases.folder / release),
+            rule=SafetyRule.TARGET,
+            options=("choose another release: `backout deployments list`", "read its log, and push a fixed one"),
+        )
 
     def stop(self, release: str) -> None:
-        """Have it end."""
-        self._processes.stop(self._releases.get(release))
+        """Have it end, on every host that has it."""
+        for host, known in self._find(release):
+            host.processes.stop(known)
 
     def remove(self, release: str) -> None:
-        """Stop it and remove its folder."""
-        with self._ledger.lock():
-            self._processes.stop(self._releases.get(release))
-            self._releases.remove(release)
+        """Stop it and remove its folder, on every host that has it."""
+        for host, known in self._find(release):
+            with host.ledger.lock():
+                host.processes.stop(known)
+                host.releases.remove(release)
 
+    def _find(self, release: str) -> tuple[tuple[Host, Release], ...]:
+        """Return the hosts that have a release. Raises ProviderRejected (404): none has it; NOT_READ."""
+        found: list[tuple[Host, Release]] = []
+        missing: ProviderRejected | None = None
+        for host in self._hosts:
+            try:
+                found.append((host, host.releases.get(release)))
+            except ProviderRejected as error:
+                missing = error
+        if not found and missing is not None:
+            raise missing
+        return tuple(found)
 
-def _describe(release: Release) -> ReleaseState:
-    return ReleaseState(
-        id=release.id,
-        number=release.number,
-        created_at=release.created_at,
-        code_hash=release.code_hash,
-        address=release.address,
-        git_sha=release.git_sha,
-        tag=release.tag,
-        message=release.message,
-        author=release.author,
-        answers=accepts(release.address),
-    )
+    def _look(self, release: Release) -> Release:
+        """Return a release with where it runs."""
+        running: dict[str, bool | None] = {}
+        for host in self._hosts:
+            try:
+                running[host.name] = host.releases.machine.accepts(host.releases.get(release.id).address)
+            except (*NOT_READ, ProviderRejected):
+                running[host.name] = None
+        return replace(release, hosts=running)

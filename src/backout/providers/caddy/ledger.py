@@ -6,20 +6,21 @@ Caddy itself. A line that was cut by a crash or edited is named and not believed
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from backout.decoding import Undecodable, decode_json
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Busy
 from backout.model.value import Value
+from backout.providers.caddy.machine import LocalMachine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from backout.providers.caddy.machine import Machine
 
 _NAME: Final = "ledger.jsonl"
 
@@ -56,6 +57,11 @@ class Content(Value, frozen=True):
     entries: tuple[Entry, ...] = ()
     damaged: tuple[int, ...] = ()
 
+    def merge(self, other: Content) -> Content:
+        """Return what both say, oldest first; a line that both have counts once."""
+        every = {(each.kind, each.id): each for each in (*other.entries, *self.entries)}
+        return Content(tuple(sorted(every.values(), key=lambda each: each.at)), (*self.damaged, *other.damaged))
+
     def find_intended(self, id: str) -> Entry | None:
         """Return what a deployment was intended to be, None where no line says so."""
         return next((each for each in self.entries if each.kind == "intended" and each.id == id), None)
@@ -73,17 +79,19 @@ class Content(Value, frozen=True):
 class Ledger:
     """The ledger in a folder of releases."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, machine: Machine | None = None) -> None:
         self.path = folder / _NAME
+        self._machine = machine or LocalMachine()
 
     def read(self) -> Content:
         """Return what it says; () where there is none yet. Raises BackoutError: it cannot be read."""
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            lines = self._machine.read(self.path).split(b"\n")
         except FileNotFoundError:
             return Content()
         except OSError as error:
-            raise BackoutError(f"the ledger cannot be read: {error.strerror}", where=str(self.path)) from error
+            where = self._machine.describe(self.path)
+            raise BackoutError(f"the ledger cannot be read: {error.strerror}", where=where) from error
         entries: list[Entry] = []
         damaged: list[int] = []
         for number, line in enumerate(lines, 1):
@@ -98,36 +106,26 @@ class Ledger:
     def append(self, entry: Entry) -> None:
         """Write a line; it is durable when this returns. Raises BackoutError: it cannot be written."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                size = os.fstat(descriptor).st_size
-                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-                line = (b"\n" if torn else b"") + msgspec.json.encode(entry) + b"\n"
-                written = os.write(descriptor, line)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            self._machine.append(self.path, msgspec.json.encode(entry) + b"\n")
         except OSError as error:
             raise BackoutError(
                 f"the ledger cannot be written, so nothing is switched: {error.strerror}",
-                where=str(self.path),
+                where=self._machine.describe(self.path),
                 hint=f"df -h {self.path.parent}",
             ) from error
-        if written != len(line):
-            what = "the ledger was written in part, so nothing is switched"
-            raise BackoutError(what, where=str(self.path), hint=f"df -h {self.path.parent}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the ledger for a deployment: on one host one at a time. Raises BackoutError: it cannot be locked."""
+        """Hold the ledger for a deployment: on one host one at a time. Raises Busy, BackoutError: it is not locked."""
         path = self.path.with_name(".lock")
+        held = ExitStack()
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            held.enter_context(self._machine.hold(path))
+        except TimeoutError as error:
+            raise Busy("somebody else deploys there", where=self._machine.describe(path)) from error
         except OSError as error:
             what = f"the folder of releases cannot be written: {error.strerror}"
-            raise BackoutError(what, where=str(path), hint=f"ls -ld {path.parent}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            where = self._machine.describe(path)
+            raise BackoutError(what, where=where, hint=f"ls -ld {path.parent}") from error
+        with held:
             yield
-        finally:
-            os.close(descriptor)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import BackoutError, Refused
 from backout.private import open_unlinked
-from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.agent import accepts
 from backout.providers.child_environment import make_bare_environment, make_module_command, make_team_environment
 from backout.rules import SafetyRule
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from backout.providers.caddy.releases import Release, ReleaseFolder
+    from backout.model.release import Release
+    from backout.providers.caddy.releases import ReleaseFolder
 
 _LOOK_EVERY_S: Final = 0.02
 _COMMAND_S: Final = 60.0
@@ -72,6 +73,37 @@ class CommandProcesses:
             raise BackoutError(f"the command cannot be run: {error}", where=shlex.join(words)) from error
         if ended.returncode != 0:
             raise BackoutError(f"the command ended with exit code {ended.returncode}", where=shlex.join(words))
+
+
+class RemoteProcesses:
+    """The operator's commands on another host, run there with what the user has who is let in.
+
+    Args:
+        start, stop: as of `CommandProcesses`.
+    """
+
+    def __init__(self, folder: ReleaseFolder, start: str, stop: str) -> None:
+        self._folder = folder
+        self._start = start
+        self._stop = stop
+
+    def start(self, release: Release) -> None:
+        """Run the command that starts it."""
+        self._run(self._start, release)
+
+    def stop(self, release: Release) -> None:
+        """Run the command that stops it."""
+        self._run(self._stop, release)
+
+    def _run(self, line: str, release: Release) -> None:
+        words = [put_in(word, self._folder, release) for word in shlex.split(line)]
+        where = f"{self._folder.machine.name}: {shlex.join(words)}"
+        try:
+            code = self._folder.machine.run(words)
+        except OSError as error:
+            raise BackoutError(f"the command cannot be run: {error.strerror}", where=where) from error
+        if code != 0:
+            raise BackoutError(f"the command ended with exit code {code}", where=where)
 
 
 def put_in(word: str, folder: ReleaseFolder, release: Release) -> str:

@@ -1,4 +1,4 @@
-"""Releases on this host: immutable folders, each with its code, what is known of it, and its environment.
+"""Releases on a host: immutable folders, each with its code, what is known of it, and its environment.
 
     releases/ID/app/           the code, as it was pushed
     releases/ID/release.json   commit, tag, message, times, address, fingerprints of the environment
@@ -10,11 +10,10 @@ A release is copied beside its place and moved there whole, so that one which wa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
-import shutil
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,60 +21,36 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderRejected, UsageError
+from backout.model.release import Release
 from backout.model.secrets import SecretValues
-from backout.model.value import Value
-from backout.private import write_new, write_over
-from backout.providers.caddy.addresses import accepts
-from backout.providers.caddy.slots import write_slots
+from backout.providers.caddy.machine import LocalMachine
+from backout.providers.caddy.route import SHOWN, share_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from backout.model.release import ReleaseNote
+    from backout.providers.caddy.machine import Machine
 
 _RECORD, _APP, _ENVIRONMENT = "release.json", "app", "environment"
 ALONE: Final = "alone"
 _INCOMING: Final = ".incoming-"
 _KEY, _TAG = ".fingerprints.key", ".tag"
-_PIECE: Final = 1 << 20
 _NOT_FOUND: Final = 404
 _ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
 
 
-class Release(Value, frozen=True, omit_defaults=True):
-    """What is known of a release.
-
-    Args:
-        number: of the releases of this folder, from 1.
-        created_at: Unix seconds.
-        code_hash: SHA-256 of its code: names, contents, and what may be run.
-        address: where its process listens: "127.0.0.1:PORT" or "unix/" and a path.
-        fingerprints: keyed ones of the values of its environment, by name.
-        source: "push" or "secret": what made it.
-    """
-
-    id: str
-    number: int
-    created_at: float
-    code_hash: str
-    address: str
-    git_sha: str = ""
-    tag: str = ""
-    message: str = ""
-    author: str = ""
-    source: str = "push"
-    fingerprints: dict[str, str] = msgspec.field(default_factory=dict)
-
-
 class ReleaseFolder:
-    """The releases in a folder.
+    """The releases in a folder of a host.
 
     Args:
+        folder: an absolute path on that host.
         ports: the first and the last port that a release may listen on.
     """
 
-    def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, ports: tuple[int, int], machine: Machine | None = None) -> None:
         self.folder = folder
+        self.machine = machine or LocalMachine()
         self._ports = ports
         self._known: Sequence[Release] = ()
         self._read_at = 0
@@ -88,12 +63,7 @@ class ReleaseFolder:
             BackoutError: it cannot be read.
         """
         self.check_there()
-        try:
-            names = [each.name for each in os.scandir(self.folder) if not each.name.startswith(".")]
-        except OSError as error:
-            raise BackoutError(f"the releases cannot be listed: {error.strerror}", where=str(self.folder)) from error
-        found = (self._read(name) for name in names if (self.folder / name / _RECORD).is_file())
-        return tuple(sorted(found, key=lambda each: -each.number))
+        return tuple(sorted(self._read(None), key=lambda each: -each.number))
 
     def name(self, address: str, at: float) -> str:
         """Return the release that listened at an address at a time (Unix seconds); where none is known, the address.
@@ -101,7 +71,7 @@ class ReleaseFolder:
         What was removed since is not known any more. The folder is read again when a release came or went.
         """
         try:
-            changed = self.folder.stat().st_mtime_ns
+            changed = self.machine.tell_change(self.folder)
             if changed != self._read_at:
                 self._known, self._read_at = self.list(), changed
         except (OSError, BackoutError):
@@ -111,14 +81,15 @@ class ReleaseFolder:
     def check_there(self) -> None:
         """Raise ProviderRejected (status 404) where it is no folder of releases: nothing was ever pushed."""
         if self.find_tag() is None:
-            what = "there is no folder of releases"
-            raise ProviderRejected(what, status=_NOT_FOUND, where=str(self.folder), hint="backout release push DIR")
+            what, where = "there is no folder of releases", self.machine.describe(self.folder)
+            raise ProviderRejected(what, status=_NOT_FOUND, where=where, hint="backout release push DIR")
 
     def get(self, release: str) -> Release:
         """Return one. Raises ProviderRejected (status 404): there is none of that id; BackoutError: it is damaged."""
-        if not release.isalnum() or not (self.folder / release / _RECORD).is_file():
+        found = tuple(self._read([release])) if release.isalnum() else ()
+        if not found:
             raise ProviderRejected("there is no release of that id", status=_NOT_FOUND, where=release)
-        return self._read(release)
+        return found[0]
 
     def get_code(self, release: str) -> Path:
         """Return the folder of a release's code."""
@@ -128,109 +99,129 @@ class ReleaseFolder:
         """Return the environment of a release. Raises BackoutError: it cannot be read."""
         path = self.folder / release / _ENVIRONMENT
         try:
-            lines = path.read_text(encoding="utf-8").split("\0")
+            lines = self.machine.read(path).decode().split("\0")
         except (OSError, UnicodeDecodeError) as error:
-            raise BackoutError("the environment of the release cannot be read", where=str(path)) from error
+            where = self.machine.describe(path)
+            raise BackoutError("the environment of the release cannot be read", where=where) from error
         pairs = (line.partition("=") for line in lines if line)
         return SecretValues({name: value for name, _, value in pairs})
 
     def push(
         self,
-        folder: Path,
+        code: Path | Release,
         note: ReleaseNote,
         environment: SecretValues,
         now: float,
         *,
         author: str = "",
         source: str = "push",
+        like: Release | None = None,
+        number: int | None = None,
     ) -> Release:
         """Copy a folder as a new release and return it; the caller holds the ledger's lock.
 
         Args:
+            code: a folder on this machine, or a release on that host whose code is to run again.
             now: Unix seconds.
             source: what makes it.
+            like: the same release on another host.
+            number: its number; None: the next one here.
 
         Raises:
             UsageError: it is no folder, is empty, or holds what cannot be copied (a device, a link that leads outside).
             BackoutError: it cannot be written, or changed while it was copied.
         """
-        if not folder.is_dir():
-            raise UsageError("there is no such folder", where=str(folder))
-        code_hash = hash_code(folder)
+        if isinstance(code, Path) and not code.is_dir():
+            raise UsageError("there is no such folder", where=str(code))
+        code_hash = hash_code(code) if isinstance(code, Path) else code.code_hash
         known = self.list()
-        number = max((each.number for each in known), default=0) + 1
-        name = hashlib.sha256(f"{code_hash} {number} {now} {os.urandom(8).hex()}".encode()).hexdigest()[:_ID_DIGITS]
-        incoming = self.folder / f"{_INCOMING}{name}"
-        try:
-            incoming.mkdir(mode=0o755)
-            shutil.copytree(folder, incoming / _APP, symlinks=True)
-            if hash_code(incoming / _APP) != code_hash:
-                raise BackoutError("the folder changed while it was copied; nothing was pushed", where=str(folder))
-            address = f"127.0.0.1:{self._choose_port(known)}"
-            release = Release(
-                id=name,
-                number=number,
-                created_at=now,
-                code_hash=code_hash,
-                address=address,
-                git_sha=note.git_sha,
-                tag=note.tag,
-                message=note.message,
-                author=author,
-                source=source,
-                fingerprints=self._fingerprint(environment),
-            )
-            lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
-            write_new(incoming / _ENVIRONMENT, lines.encode())
-            write_new(incoming / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
-            write_slots(incoming / ALONE, f"{name}-by-hand", {address: 100.0})
-            incoming.rename(self.folder / name)
-            _sync(self.folder)
-        except OSError as error:
-            raise BackoutError(
-                f"the release cannot be written: {error.strerror or error}", where=str(error.filename or self.folder)
-            ) from error
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+        number = number or max((each.number for each in known), default=0) + 1
+        drawn = hashlib.sha256(f"{code_hash} {number} {now} {os.urandom(8).hex()}".encode()).hexdigest()[:_ID_DIGITS]
+        release = Release(
+            id=like.id if like else drawn,
+            number=number,
+            created_at=now,
+            code_hash=code_hash,
+            address=f"127.0.0.1:{self._choose_port(known)}",
+            git_sha=note.git_sha,
+            tag=note.tag,
+            message=note.message,
+            author=author,
+            source=source,
+            fingerprints=self._fingerprint(environment),
+        )
+        incoming = self.folder / f"{_INCOMING}{release.id}"
+        with self._explain("the release cannot be written"):
+            self.machine.make_folder(incoming)
+            try:
+                if isinstance(code, Path):
+                    self.machine.put(code, incoming / _APP)
+                else:
+                    self.machine.copy(self.get_code(code.id), incoming / _APP)
+                self._check_copied(incoming / _APP, code_hash)
+                self._describe(release, environment, incoming)
+                self.machine.move(incoming, self.folder / release.id)
+            except BaseException:
+                with contextlib.suppress(OSError, BackoutError):
+                    self.machine.remove(incoming)
+                raise
         return release
 
-    def prepare(self) -> None:
-        """Make the folder, with an id of its own, where it is not there yet. Raises BackoutError."""
-        try:
-            self.folder.mkdir(mode=0o755, exist_ok=True)  # Caddy, and the application, may be other users
-            if self.find_tag() is None:
-                write_over(self.folder / _TAG, f"{os.urandom(16).hex()}\n".encode())
-        except OSError as error:
-            what = f"the folder of releases cannot be made: {error.strerror}"
-            raise BackoutError(what, where=str(self.folder)) from error
+    def _check_copied(self, copied: Path, code_hash: str) -> None:
+        if self.machine.hash_code(copied) != code_hash:
+            where = self.machine.describe(copied)
+            raise BackoutError("the folder changed while it was copied; nothing was pushed", where=where)
+
+    def _describe(self, release: Release, environment: SecretValues, place: Path) -> None:
+        """Write what is known of a release into its folder."""
+        lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
+        self.machine.write_new(place / _ENVIRONMENT, lines.encode())
+        self.machine.write_new(place / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
+        self.machine.lay_slots(place / ALONE, SHOWN, f"{release.id}-by-hand", share_slots({release.address: 100.0}))
+
+    def prepare(self, tag: str = "") -> None:
+        """Make the folder, with an id, where it is not there yet. Raises BackoutError.
+
+        Args:
+            tag: the id; "": one of its own.
+        """
+        with self._explain("the folder of releases cannot be made"):
+            self.machine.make_folder(self.folder, there=True)  # Caddy, and the application, may be other users
+            if self.find_tag() is not None:
+                return
+            with contextlib.suppress(FileExistsError):
+                self.machine.write_new(self.folder / _TAG, f"{tag or os.urandom(16).hex()}\n".encode())
 
     def is_changed(self, release: Release) -> bool:
         """Whether its code is not what was pushed any more. Raises UsageError as `hash_code`."""
-        return hash_code(self.get_code(release.id)) != release.code_hash
+        return self.machine.hash_code(self.get_code(release.id)) != release.code_hash
 
     def remove(self, release: str) -> None:
         """Remove a release that is stopped; where it is interrupted, it is none any more. Raises BackoutError."""
         gone = self.folder / f"{_INCOMING}{release}"
-        try:
-            (self.folder / release).rename(gone)
-            shutil.rmtree(gone)
-        except OSError as error:
-            what = f"the release cannot be removed: {error.strerror}"
-            raise BackoutError(what, where=str(self.folder / release)) from error
+        with self._explain("the release cannot be removed"):
+            self.machine.move(self.folder / release, gone)
+            self.machine.remove(gone)
 
     def find_tag(self) -> str | None:
         """Return the id that the folder got with its first release, None where there is none yet."""
         try:
-            return (self.folder / _TAG).read_text(encoding="ascii").strip() or None
+            return self.machine.read(self.folder / _TAG).decode("ascii").strip() or None
         except (OSError, UnicodeDecodeError):
             return None
 
-    def _read(self, name: str) -> Release:
-        path = self.folder / name / _RECORD
+    def _read(self, names: Sequence[str] | None) -> Iterator[Release]:
         try:
-            return decode_json(path.read_bytes(), Release, what="the release's record", where=str(path))
-        except (OSError, Undecodable) as error:
-            raise BackoutError(f"what is known of the release cannot be read: {error}", where=str(path)) from error
+            found = self.machine.read_below(self.folder, _RECORD, of=names)
+        except OSError as error:
+            where = self.machine.describe(self.folder)
+            raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
+        for name, content in found.items():
+            where = self.machine.describe(self.folder / name / _RECORD)
+            try:
+                yield decode_json(content, Release, what="the release's record", where=where)
+            except Undecodable as error:
+                raise BackoutError(f"what is known of the release cannot be read: {error}", where=where) from error
 
     def _choose_port(self, known: tuple[Release, ...]) -> int:
         first, last = self._ports
@@ -239,11 +230,10 @@ class ReleaseFolder:
         after = newest % (last - first + 1)  # so that none is soon used again
         ports = [*range(first + after, last + 1), *range(first, first + after)]
         free = (each for each in ports if f"127.0.0.1:{each}" not in taken)
-        port: int | None = next((each for each in free if not accepts(f"127.0.0.1:{each}")), None)
+        port: int | None = next((each for each in free if not self.machine.accepts(f"127.0.0.1:{each}")), None)
         if port is None:
-            raise BackoutError(
-                f"each port of {first} to {last} is taken", where=str(self.folder), hint="backout release prune"
-            )
+            where = self.machine.describe(self.folder)
+            raise BackoutError(f"each port of {first} to {last} is taken", where=where, hint="backout release prune")
         return port
 
     def _fingerprint(self, environment: SecretValues) -> dict[str, str]:
@@ -251,9 +241,10 @@ class ReleaseFolder:
         if not environment.names:
             return {}
         path = self.folder / _KEY
-        if not path.exists():
-            write_new(path, os.urandom(32))
-        key = path.read_bytes()
+        with self._explain("the key of the fingerprints cannot be written"):
+            with contextlib.suppress(FileExistsError):
+                self.machine.write_new(path, os.urandom(32))
+            key = self.machine.read(path)
         return {
             name: hmac.new(key, f"{name}\0{environment.reveal(name)}".encode(), "sha256").hexdigest()[
                 :_FINGERPRINT_DIGITS
@@ -261,66 +252,18 @@ class ReleaseFolder:
             for name in environment.names
         }
 
+    @contextlib.contextmanager
+    def _explain(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = self.machine.describe(Path(str(error.filename or self.folder)))
+            raise BackoutError(f"{what}: {error.strerror or error}", where=where) from error
+
 
 def hash_code(folder: Path) -> str:
-    """Return the SHA-256 of a folder: names, contents, links, and which files may be run.
-
-    Raises:
-        UsageError: it is empty, cannot be read, or holds what no release can: a device, a link that leads outside.
-    """
-    total = hashlib.sha256()
-    count = 0
-    for path, name in _walk(folder):
-        count += 1
-        total.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-        try:
-            status = path.lstat()
-            if stat.S_ISLNK(status.st_mode):
-                total.update(b"link\0" + os.fsencode(_check_link(folder, path)) + b"\0")
-            elif stat.S_ISREG(status.st_mode):
-                total.update(b"run\0" if status.st_mode & stat.S_IXUSR else b"file\0")
-                total.update(_hash_file(path))
-            else:
-                raise UsageError("a release holds files, folders and links only", where=str(path))
-        except OSError as error:
-            raise UsageError(f"it cannot be read: {error.strerror}", where=str(path)) from error
-    if not count:
-        raise UsageError("there is nothing in it", where=str(folder))
-    return total.hexdigest()
-
-
-def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield everything that is no folder, with its name below the folder, in a fixed order."""
-    for root, folders, files in os.walk(folder):
-        folders.sort()
-        links = [each for each in folders if Path(root, each).is_symlink()]
-        for each in sorted((*files, *links)):
-            path = Path(root, each)
-            yield path, path.relative_to(folder).as_posix()
-
-
-def _check_link(folder: Path, path: Path) -> str:
-    to = path.readlink()
-    inside = os.path.normpath(path.parent / to)
-    if to.is_absolute() or not Path(inside).is_relative_to(os.path.normpath(folder)):
-        raise UsageError("the link leads out of the folder, and would not be part of the release", where=str(path))
-    return str(to)
-
-
-def _hash_file(path: Path) -> bytes:
-    made = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            made.update(piece)
-    return made.digest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Return the SHA-256 of a folder of this machine, as `Machine.hash_code`."""
+    return LocalMachine().hash_code(folder)
 
 
 def compare_environments(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:

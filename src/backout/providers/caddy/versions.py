@@ -11,10 +11,9 @@ from backout.model.secrets import SecretValues
 from backout.model.version import Version, VersionId
 
 if TYPE_CHECKING:
-    from backout.ports import Clock
+    from backout.model.release import Release
     from backout.providers.caddy.deployments import CaddyDeployments
-    from backout.providers.caddy.ledger import Ledger
-    from backout.providers.caddy.releases import Release, ReleaseFolder
+    from backout.providers.caddy.host import HostReleases
 
 _LISTED: Final = 100
 
@@ -22,12 +21,12 @@ _LISTED: Final = 100
 class CaddyVersions:
     """Port Versions."""
 
-    def __init__(self, releases: ReleaseFolder) -> None:
+    def __init__(self, releases: HostReleases) -> None:
         self._releases = releases
 
     def recent(self) -> tuple[Version, ...]:
         """Return the newest releases, newest first."""
-        return tuple(_make(each) for each in self._releases.list()[:_LISTED])
+        return tuple(_make(each) for each in self._releases.read()[:_LISTED])
 
     def detail(self, version: str) -> Version:
         """Return one release. Raises ProviderRejected (status 404) for an unknown id."""
@@ -37,42 +36,38 @@ class CaddyVersions:
 class CaddySecrets:
     """Port Secrets: the names in the environment of the newest release."""
 
-    def __init__(self, releases: ReleaseFolder) -> None:
+    def __init__(self, releases: HostReleases) -> None:
         self._releases = releases
 
     def names(self) -> tuple[str, ...]:
         """Return the names, sorted."""
-        newest = self._releases.list()[:1]
+        newest = self._releases.read()[:1]
         return tuple(sorted(newest[0].fingerprints)) if newest else ()
 
 
 class CaddySecretWriter:
     """Port SecretWriter: a new release of the live code with the values, live at once."""
 
-    def __init__(self, releases: ReleaseFolder, ledger: Ledger, deployments: CaddyDeployments, clock: Clock) -> None:
+    def __init__(self, releases: HostReleases, deployments: CaddyDeployments) -> None:
         self._releases = releases
-        self._ledger = ledger
         self._deployments = deployments
-        self._clock = clock
 
     def put(self, values: SecretValues) -> None:
         """Set all of them in one release; it is live when this returns.
 
         Raises:
             NewestNotLive: more than one release is live, or none.
-            BackoutError: as `ReleaseFolder.push` and `CaddyDeployments.deploy`.
+            BackoutError: as `HostReleases.add` and `CaddyDeployments.deploy`.
         """
         history = self._deployments.history()
         live = history[0].sole if history else None
         if live is None:
             what = "secrets are set in a new release of the live code, and no single release is live"
-            raise NewestNotLive(what, status=0, where=str(self._releases.folder))
+            raise NewestNotLive(what, status=0)
         release, kept = self._releases.get(live), self._releases.read_environment(live)
         every = {name: kept.reveal(name) for name in kept.names} | {name: values.reveal(name) for name in values.names}
         note = ReleaseNote(release.git_sha, release.tag, f"secrets: {', '.join(values.names)}")
-        code, now = self._releases.get_code(live), self._clock.now()
-        with self._ledger.lock():
-            made = self._releases.push(code, note, SecretValues(every), now, author=release.author, source="secret")
+        made = self._releases.add(release, note, SecretValues(every), source="secret")
         whole = (Share(VersionId(made.id), 100.0),)
         self._deployments.deploy(whole, message=note.message, force=True, triggered_by="secret")
 

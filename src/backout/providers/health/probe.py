@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from msgspec.structs import replace
@@ -43,6 +43,20 @@ _ID: Final = re.compile(r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{1
 _VERSION: Final = re.compile(r"^[0-9A-Za-z-]{1,64}$")
 
 
+class Exchanger(Protocol):
+    """A connection that health is asked through, as `exchange.Connection`."""
+
+    def exchange(
+        self, method: str, target: str, *, headers: Mapping[str, str], within_s: float | None = None
+    ) -> Answer:
+        """Return the whole answer. Raises ExchangeError."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
 class HealthProbe:
     """Port HealthCheck of one URL.
 
@@ -57,6 +71,7 @@ class HealthProbe:
         mask: takes every secret out of what the application says, before anything is cut out of it.
         credentials: tells the headers that synthetic checks send, by the name of the check; asked when one is sent.
         sent: takes note of what was answered.
+        connect: opens a connection.
 
     Raises:
         ConfigError: the URL, a header or the address cannot be used.
@@ -76,7 +91,9 @@ class HealthProbe:
         mask: Callable[[object], object] = lambda body: body,
         credentials: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
         sent: SentProbes | None = None,
+        connect: Callable[[Origin, Limits], Exchanger] = Connection,
     ) -> None:
+        self._connect = connect
         self._origin = _check_url(url)
         self._url = url
         self._timeout_s = timeout_s
@@ -89,7 +106,7 @@ class HealthProbe:
         self._mask = mask
         self._credentials = credentials
         self._clock = clock or SystemClock()
-        self._connections: dict[Origin, Connection] = {}
+        self._connections: dict[Origin, Exchanger] = {}
 
     def look(self, version: str | None = None) -> HealthReport:
         """Ask once; a version is asked for by the platform's override header."""
@@ -162,7 +179,7 @@ class HealthProbe:
         connection = self._connections.get(origin)
         if connection is None:
             limits = Limits(self._timeout_s, self._timeout_s, self._timeout_s, MAX_BODY_BYTES)
-            connection = self._connections[origin] = Connection(origin, limits)
+            connection = self._connections[origin] = self._connect(origin, limits)
         left_s = self._timeout_s - (time.monotonic() - begun)
         answer = connection.exchange(method, _get_target(url), headers=headers, within_s=max(0.001, left_s))
         if self._sent is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from backout.errors import ProviderUnavailable
 
@@ -21,6 +21,76 @@ Line = tuple[int, bytes]
 """Where a line begins in its file, in bytes, and the line; one that is longer than a line may be comes cut."""
 
 
+Identity = tuple[int, int]
+"""What tells a file from another one that has its name: device and inode."""
+
+
+class OpenedFile(Protocol):
+    """A file that stays open when another one gets its name. Each method may raise OSError."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which file it is."""
+        ...
+
+    def measure(self) -> int:
+        """Return how long it is."""
+        ...
+
+    def read(self, at: int, most: int) -> bytes:
+        """Return some bytes from there on, b"" at its end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class Disk(Protocol):
+    """Where the file lies. Each method may raise OSError, and ProviderUnavailable where the host is not reached."""
+
+    def open(self, path: Path) -> OpenedFile:
+        """Open a file."""
+        ...
+
+    def identify(self, path: Path) -> Identity | None:
+        """Return which file a path leads to, None where there is none."""
+        ...
+
+
+class _LocalFile:
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("rb")
+        found = os.fstat(self._file.fileno())
+        self.identity = (found.st_dev, found.st_ino)
+
+    def measure(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def read(self, at: int, most: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(most)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LocalDisk:
+    """This machine."""
+
+    def open(self, path: Path) -> OpenedFile:
+        """Open a file."""
+        return _LocalFile(path)
+
+    def identify(self, path: Path) -> Identity | None:
+        """Return which file a path leads to."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+
 class GrowingFile:
     """Follows one path; the first look begins a given number of bytes before the end.
 
@@ -28,10 +98,11 @@ class GrowingFile:
     without an end. A file that is shorter than what was read of it, or begins with other bytes, was truncated.
     """
 
-    def __init__(self, path: Path, *, first_bytes: int = _FIRST_BYTES) -> None:
+    def __init__(self, path: Path, *, first_bytes: int = _FIRST_BYTES, disk: Disk | None = None) -> None:
         self.path = path
+        self._disk = disk or LocalDisk()
         self._first_bytes = first_bytes
-        self._file: BinaryIO | None = None
+        self._file: OpenedFile | None = None
         self._begins_with = b""
         self._at = 0
         self._rest = b""
@@ -59,16 +130,17 @@ class GrowingFile:
     def close(self) -> None:
         """Let go of the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(ProviderUnavailable):
+                self._file.close()
             self._file = None
 
     def _open(self, first_bytes: int | None) -> None:
-        opened = self.path.open("rb")
+        opened = self._disk.open(self.path)
         self.close()
         self._file = opened
         self._rest, self._at, self._skips = b"", 0, False
-        self._begins_with = opened.read(_FINGERPRINT_BYTES)
-        size = os.fstat(opened.fileno()).st_size
+        self._begins_with = opened.read(0, _FINGERPRINT_BYTES)
+        size = opened.measure()
         if first_bytes is not None and size > first_bytes:
             self._at = size - first_bytes
             self._skips = True
@@ -76,20 +148,15 @@ class GrowingFile:
     def _has_been_replaced(self) -> bool:
         """Whether the path leads to another file now; a path that leads nowhere is a rotation in the middle."""
         assert self._file is not None
-        try:
-            there = self.path.stat()
-        except FileNotFoundError:
-            return False
-        ours = os.fstat(self._file.fileno())
-        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+        there = self._disk.identify(self.path)
+        return there is not None and there != self._file.identity
 
     def _new(self) -> Iterator[Line]:
         assert self._file is not None
         if self._was_truncated(self._file):
             self._rest, self._at, self._skips = b"", 0, False
             self._begins_with = b""
-        self._file.seek(self._at)
-        while piece := self._file.read(_PIECE_BYTES):
+        while piece := self._file.read(self._at, _PIECE_BYTES):
             begins = self._at - len(self._rest)
             self._at += len(piece)
             *whole, self._rest = (self._rest + piece).split(b"\n")
@@ -103,14 +170,10 @@ class GrowingFile:
                     yield begins, self._rest[:MAX_LINE_BYTES]
                 self._rest, self._skips = b"", True
         if len(self._begins_with) < _FINGERPRINT_BYTES:
-            self._file.seek(0)
-            self._begins_with = self._file.read(_FINGERPRINT_BYTES)
+            self._begins_with = self._file.read(0, _FINGERPRINT_BYTES)
 
-    def _was_truncated(self, file: BinaryIO) -> bool:
-        if os.fstat(file.fileno()).st_size < self._at:
-            return True
-        file.seek(0)
-        return file.read(len(self._begins_with)) != self._begins_with
+    def _was_truncated(self, file: OpenedFile) -> bool:
+        return file.measure() < self._at or file.read(0, len(self._begins_with)) != self._begins_with
 
     def _last(self) -> Iterator[Line]:
         """Yield the last line of a file that gets no more."""

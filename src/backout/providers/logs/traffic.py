@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.model.guard.answers import EVERY_CLASS
@@ -14,8 +15,7 @@ from backout.providers.logs.request import Fields, Unreadable, parse_logged
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from backout.ports import Clock
 
@@ -23,30 +23,40 @@ SETTLE_S: Final = 2.0
 """How long after a request ended its line is waited for at least."""
 
 
-class LogTraffic:
-    """Port Traffic; the counts of the last two hours are kept, as far as the file has them.
+class Log:
+    """One file of a log.
 
     Args:
+        name: returns the version for what a line has in its place, and its time; None: lines have its id.
+    """
+
+    def __init__(self, file: GrowingFile, name: Callable[[str, float], str] | None = None) -> None:
+        self.file = file
+        self.name = name
+        self.newest = 0.0
+
+
+class LogTraffic:
+    """Port Traffic; the counts of the last two hours are kept, as far as the files have them.
+
+    Args:
+        logs: the file, or one of each host; they are counted as one, as far as all of them were read.
         ignore_routes: these do not count, such as that of the health checks.
-        name_version: returns the version for what a line has in its place, and its time; None: lines have its id.
     """
 
     def __init__(
         self,
-        path: Path,
+        logs: Path | Sequence[Log],
         fields: Fields | None = None,
         *,
         ignore_routes: Collection[str] = (),
-        name_version: Callable[[str, float], str] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._file = GrowingFile(path)
+        self._logs = logs if not isinstance(logs, Path) else (Log(GrowingFile(logs)),)
         self._fields = fields or Fields()
         self._ignored = frozenset(ignore_routes)
-        self._name = name_version
         self._clock = clock or SystemClock()
         self._tally = Tally()
-        self._newest = 0.0
         self._looked_at: float | None = None
         self._late = Lateness(SETTLE_S)
         self._first: dict[str, str] = {}
@@ -80,15 +90,17 @@ class LogTraffic:
         more looks like an application without visitors.
         """
         now = self._clock.now()
-        for place, line in self._file.lines():
-            self._take(line, place, now)
+        for log in self._logs:
+            for place, line in log.file.lines():
+                self._take(log, line, place, now)
         self._looked_at = now
         self._tally.forget(now)
-        complete_until = min(int(now - self._late.seconds), int(self._newest) + 1) if self._newest else since
+        newest = min(log.newest for log in self._logs)
+        complete_until = min(int(now - self._late.seconds), int(newest) + 1) if newest else since
         unreadable = {f"{why} (first {self._first[why]})": number for why, number in self._unreadable.items()}
         return CountsPage(self._tally.counts(since, until), complete_until, unreadable=unreadable)
 
-    def _take(self, text: bytes, place: int, now: float) -> None:
+    def _take(self, log: Log, text: bytes, place: int, now: float) -> None:
         if not text.strip():
             return
         try:
@@ -96,10 +108,10 @@ class LogTraffic:
             if line.at > now + SETTLE_S:
                 raise Unreadable("its time is in the future")  # noqa: TRY301 - one of the reasons, named below as all of them
         except Unreadable as error:
-            self._first.setdefault(str(error), f"at byte {place} of {self._file.path.name}")
+            self._first.setdefault(str(error), f"at byte {place} of {log.file.path.name}")
             self._unreadable[str(error)] += 1
             return
-        self._newest = max(self._newest, line.at)
+        log.newest = max(log.newest, line.at)
         if self._looked_at is not None:  # it was not there yet at the look before
             self._late.note(now, self._looked_at - line.at)
         if not line.is_request or line.route.partition("?")[0] in self._ignored:
@@ -111,7 +123,7 @@ class LogTraffic:
         self._has_types = self._has_types and (bool(line.content_type) or not line.is_page)
         self._tally.add(
             Answer(
-                line.version if self._name is None else self._name(line.version, line.at),
+                line.version if log.name is None else log.name(line.version, line.at),
                 line.at,
                 failed=line.failed,
                 canceled=line.canceled,

@@ -187,6 +187,16 @@ class Status(Value, frozen=True):
         )
 
     @property
+    def _live_troubles(self) -> tuple[str, ...]:
+        """What is wrong with what is live, in words."""
+        live, found = self.situation.live, []
+        if live.hosts:
+            found.append(f"it is not the same everywhere: {live.describe_hosts()}")
+        if self.quarantined is not None:
+            found.append(f"the live version is quarantined: {self.quarantined.why}")
+        return tuple(found)
+
+    @property
     def _traffic_troubles(self) -> tuple[str, ...]:
         """What is wrong with the answers of the last minutes, in words."""
         traffic, found = self.traffic, []
@@ -208,8 +218,7 @@ class Status(Value, frozen=True):
         found = []
         if self.journal:
             found.append(self.journal)
-        if self.quarantined is not None:
-            found.append(f"the live version is quarantined: {self.quarantined.why}")
+        found += self._live_troubles
         found += self._undecided
         found += self.left_open
         if self.health is not None and self.health.is_down:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_underneath, is_deciding
+from backout.analysis.history.remarks import find_underneath, is_deciding, is_half_made
 from backout.errors import ProviderUnavailable, Refused, SecretsChanged, WorldMoved
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.model.steps.rollback import (
@@ -30,6 +30,7 @@ from backout.runbook.safety.checks import (
     await_own_listed,
     await_still_listed,
     check_not_held,
+    check_on_every_host,
     check_undisturbed,
     check_unmoved,
     find_own,
@@ -66,7 +67,8 @@ class Activate(Action[ActivateStep, ActivateResult]):
         check_identity(tools)
         self._check_still_allowed(context.run, args)
         history = await_listed(tools, args.expected)
-        check_unmoved(tools, history, args.expected, context.run, args.leaving)
+        if not is_half_made(history, args.expected, context.run):  # else its other hosts are reached now
+            check_unmoved(tools, history, args.expected, context.run, args.leaving)
         version = find_chosen(tools, context.run, args.version)
         remark = Remark(
             RemarkKind.ROLLBACK,
@@ -155,7 +157,7 @@ class Activate(Action[ActivateStep, ActivateResult]):
         history = await_own_listed(self._tools, context.run, RemarkKind.ROLLBACK)
         ours = find_own(history, context.run, RemarkKind.ROLLBACK)
         if ours is not None and self._meant(context.run, args, ours.main):
-            return Done(_make_result(ours))
+            return NotDone() if history[0].hosts else Done(_make_result(ours))  # not on every host
         decides = bool(history) and is_deciding(history, args.expected, args.leaving)
         if decides or any(d.id == args.expected for d in history):
             return NotDone()  # the list reaches back to before this run, and has no switch by it
@@ -206,6 +208,7 @@ class ReadBack(Action[ReadBackStep, ReadBackResult]):
             planned = found.plan.arguments(ActivateStep).expected
             check_undisturbed(tools, history, made, expected=planned, run=run)
         live, expected = find_underneath(history), find_chosen(tools, run, args.version)
+        check_on_every_host(tools, history[0])
         if live.sole != expected:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(

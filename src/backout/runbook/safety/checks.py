@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.history.remarks import find_running_proof, find_underneath, is_deciding, is_served_alike
-from backout.errors import BackoutError, Busy, Refused, WorldMoved
+from backout.errors import BackoutError, Busy, PartlyDone, Refused, WorldMoved
 from backout.model.steps.rollback import ReadBackResult
 from backout.rules import SafetyRule
 from backout.runbook.safety.hold import describe_hold, find_active_hold
@@ -74,6 +74,12 @@ def await_still_listed(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
     if not history:
         raise WorldMoved("nothing is deployed any more", where=tools.environment)
     return history
+
+
+def check_on_every_host(tools: Toolbox, live: Deployment) -> None:
+    """Raise PartlyDone where a host shows another deployment than the others, or was not read."""
+    if live.hosts:
+        raise PartlyDone(f"it is not live on every host: {live.describe_hosts()}", where=tools.environment)
 
 
 def make_read_back(tools: Toolbox, live: Deployment) -> ReadBackResult:

@@ -1,0 +1,405 @@
+"""What is done on a host of releases: with its files, its sockets, its programs; here, or where ssh leads.
+
+OpenSSH hands the text of this module to the Python of the host, which reads it from its standard input: nothing of it
+stays there. So it needs Python 3.7 and the standard library alone, and what comes and goes is JSON: a line each, and
+bytes as text in Latin-1. Every function may raise OSError.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import io
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+from typing import IO, Callable
+
+_PIECE = 1 << 20
+_CONNECT_S = 1.0
+_ASK_S = 5.0
+_ANSWER = 1000
+
+
+class Odd(Exception):
+    """What no release can hold: (path, why)."""
+
+
+def read(path: str) -> str:
+    """Return what a file holds."""
+    with open(path, "rb") as file:
+        return file.read().decode("latin-1")
+
+
+def read_below(folder: str, names: list[str] | None, name: str) -> dict[str, str]:
+    """Return the content of a file of that name in each folder below one, by the folder's name.
+
+    Args:
+        names: those folders alone; None: all whose names do not begin with a dot.
+    """
+    found = {}
+    for each in sorted(os.listdir(folder) if names is None else names):
+        path = os.path.join(folder, each, name)
+        if (names is not None or not each.startswith(".")) and os.path.isfile(path):
+            found[each] = read(path)
+    return found
+
+
+def read_files(folder: str, names: list[str]) -> list[str]:
+    """Return the contents of these files of a folder."""
+    return [read(os.path.join(folder, name)) for name in names]
+
+
+def tell_change(path: str) -> int:
+    """Return when a folder was changed last, in nanoseconds."""
+    return os.stat(path).st_mtime_ns
+
+
+def append(path: str, line: str) -> None:
+    """Append a line to a file, durable when this returns; a torn line before it is ended."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        whole = (b"\n" if torn else b"") + line.encode("latin-1")
+        if os.write(descriptor, whole) != len(whole):
+            raise OSError(28, os.strerror(28), path)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_new(path: str, content: str, mode: int) -> None:
+    """Write a file that is not there yet, durable when this returns."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode("latin-1"))
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def make_folder(path: str, mode: int, there: bool) -> None:
+    """Make a folder; `there`: it may be there already."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not there or not os.path.isdir(path):
+            raise
+
+
+def lay_slots(folder: str, shown: str, deployment: str, slots: list[str]) -> None:
+    """Write the slots of a deployment into a new folder, and beside them a file that holds its id.
+
+    Args:
+        shown: that file's name.
+        slots: the address of each.
+    """
+    make_folder(os.path.dirname(folder), 0o755, True)  # Caddy may be another user
+    os.mkdir(folder, 0o755)
+    write_new(os.path.join(folder, shown), deployment, 0o644)
+    first: dict[str, str] = {}
+    for number, address in enumerate(slots):
+        path = os.path.join(folder, "%03d" % number)
+        if address in first:
+            os.link(first[address], path)
+        else:
+            write_new(path, address, 0o644)
+            first[address] = path
+    sync(folder)
+
+
+def replace_link(link: str, to: str, beside: str) -> None:
+    """Have a link lead elsewhere: one rename, of a link that is made beside it first."""
+    os.symlink(to, beside)
+    os.rename(beside, link)
+    sync(os.path.dirname(link))
+
+
+def forget_slots(folder: str, live: str, kept: int) -> None:
+    """Remove the slots of deployments that are long past; what is live stays."""
+    at = os.path.realpath(live)
+    laid = sorted((os.path.join(folder, name) for name in os.listdir(folder)), key=lambda each: os.stat(each).st_mtime)
+    for each in laid[:-kept]:
+        if os.path.realpath(each) != at:
+            shutil.rmtree(each)
+
+
+def move(path: str, to: str) -> None:
+    """Rename a file or folder."""
+    os.rename(path, to)
+    sync(os.path.dirname(to))
+
+
+def remove(path: str) -> None:
+    """Remove a folder with all that is in it; none is fine."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def sync(folder: str) -> None:
+    """Have what was done in a folder be durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy(folder: str, to: str) -> None:
+    """Copy a folder of this host."""
+    shutil.copytree(folder, to, symlinks=True)
+
+
+def unpack(to: str, size: int) -> None:
+    """Write a folder out of an archive of so many bytes, which comes on the standard input."""
+    os.mkdir(to, 0o755)
+    left = _Left(sys.stdin.buffer, size)
+    try:
+        with tarfile.open(fileobj=left, mode="r|") as archive:
+            if hasattr(tarfile, "fully_trusted_filter"):  # it comes from backout itself, and is compared afterwards
+                archive.extraction_filter = tarfile.fully_trusted_filter
+            archive.extractall(to)
+    finally:
+        while left.read(_PIECE):
+            pass
+
+
+class _Left(io.RawIOBase):
+    """So many bytes of a stream."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        super().__init__()
+        self._stream, self._size = stream, size
+
+    def read(self, most: int = -1) -> bytes:
+        piece = self._stream.read(self._size if most < 0 else min(most, self._size))
+        self._size -= len(piece)
+        return piece
+
+
+def hash_code(folder: str) -> str:
+    """Return the SHA-256 of a folder: names, contents, links, and which files may be run. Raises Odd."""
+    total = hashlib.sha256()
+    count = 0
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        links = [each for each in folders if os.path.islink(os.path.join(root, each))]
+        for each in sorted([*files, *links]):
+            path = os.path.join(root, each)
+            count += 1
+            total.update(os.fsencode(os.path.relpath(path, folder)) + b"\0")
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                total.update(b"link\0" + os.fsencode(_check_link(folder, path)) + b"\0")
+            elif stat.S_ISREG(mode):
+                total.update(b"run\0" if mode & stat.S_IXUSR else b"file\0")
+                total.update(_hash_file(path))
+            else:
+                raise Odd(path, "a release holds files, folders and links only")
+    if not count:
+        raise Odd(folder, "there is nothing in it")
+    return total.hexdigest()
+
+
+def _check_link(folder: str, path: str) -> str:
+    to = os.readlink(path)
+    inside = os.path.normpath(os.path.join(os.path.dirname(path), to))
+    if os.path.isabs(to) or os.path.commonpath([inside, os.path.normpath(folder)]) != os.path.normpath(folder):
+        raise Odd(path, "the link leads out of the folder, and would not be part of the release")
+    return to
+
+
+def _hash_file(path: str) -> bytes:
+    made = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(_PIECE), b""):
+            made.update(piece)
+    return made.digest()
+
+
+_OPENED: dict[str, int] = {}
+
+
+def open_file(path: str) -> tuple[str, int, int]:
+    """Open a file for reading, and return a name for that, and its device and inode."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    name, found = os.urandom(8).hex(), os.fstat(descriptor)
+    _OPENED[name] = descriptor
+    return name, found.st_dev, found.st_ino
+
+
+def identify(path: str) -> tuple[int, int] | None:
+    """Return the device and inode of a file, None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def measure(opened: str) -> int | None:
+    """Return how long an opened file is, None: it was opened on a connection that is gone."""
+    return os.fstat(_OPENED[opened]).st_size if opened in _OPENED else None
+
+
+def read_part(opened: str, at: int, most: int) -> str | None:
+    """Return some bytes of an opened file; None as `measure`."""
+    return os.pread(_OPENED[opened], most, at).decode("latin-1") if opened in _OPENED else None
+
+
+def close_file(opened: str) -> None:
+    """Let go of an opened file."""
+    if opened in _OPENED:
+        os.close(_OPENED.pop(opened))
+
+
+def lock(path: str) -> int | None:
+    """Hold a file's lock, and return what `unlock` needs, None where somebody else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def unlock(held: int) -> None:
+    """Let go of a lock."""
+    os.close(held)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_ASK_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = _dial(self._path, _ASK_S)
+
+
+def _dial(path: str, within_s: float) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(within_s)
+    try:
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def ask(path: str) -> tuple[int, str]:
+    """Return the status and the body of an answer to a GET on a Unix socket."""
+    connection = _UnixConnection(path)
+    try:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        return answer.status, answer.read(_ANSWER).decode("latin-1")
+    except http.client.HTTPException as error:
+        raise ConnectionAbortedError(103, str(error) or type(error).__name__, path) from None
+    finally:
+        connection.close()
+
+
+def fetch(
+    address: str, method: str, target: str, headers: dict[str, str], within_s: float, most: int
+) -> tuple[int, dict[str, str], str]:
+    """Return the status, the headers in lower case, and the first bytes of the body of an answer at "HOST:PORT"."""
+    connection = http.client.HTTPConnection(address, timeout=within_s)
+    try:
+        connection.request(method, target, headers=headers)
+        answer = connection.getresponse()
+        found = {name.lower(): value for name, value in reversed(answer.getheaders())}
+        return answer.status, found, answer.read(most).decode("latin-1")
+    except http.client.HTTPException as error:
+        raise ConnectionAbortedError(103, str(error) or type(error).__name__, address) from None
+    except socket.timeout:  # noqa: UP041 - Python 3.7 has another name for it
+        raise TimeoutError(110, "no answer in time", address) from None
+    finally:
+        connection.close()
+
+
+def accepts(address: str) -> bool:
+    """Whether something accepts connections at an address: "HOST:PORT", or "unix/" and a path."""
+    try:
+        if address.startswith("unix/"):
+            _dial(address[len("unix/") :], _CONNECT_S).close()
+        else:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def run(words: list[str], within_s: float) -> int:
+    """Run a command, and return its exit code."""
+    try:
+        ended = subprocess.run(  # what it starts stays
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=within_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(110, "it does not end", words[0]) from None
+    return ended.returncode
+
+
+DEEDS: dict[str, Callable[..., object]] = {
+    each.__name__: each
+    for each in (
+        *(read, read_below, read_files, tell_change, append, write_new, make_folder, lay_slots, replace_link),
+        *(
+            forget_slots,
+            move,
+            remove,
+            copy,
+            unpack,
+            hash_code,
+            lock,
+            unlock,
+            ask,
+            fetch,
+            accepts,
+            open_file,
+            identify,
+            measure,
+            read_part,
+            close_file,
+            run,
+        ),
+    )
+}
+
+
+def serve() -> None:
+    """Do what comes on the standard input, until it ends."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a program prints is no answer
+    out.write(b'{"ready":true}\n')
+    out.flush()
+    for line in iter(sys.stdin.buffer.readline, b""):
+        asked = json.loads(line.decode())
+        answer: dict[str, object]
+        try:
+            answer = {"done": DEEDS[asked["do"]](**asked["with"])}
+        except Odd as error:
+            answer = {"odd": list(error.args)}
+        except OSError as error:
+            answer = {"failed": [error.errno or 5, error.strerror or str(error), error.filename or ""]}
+        out.write(json.dumps(answer).encode() + b"\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    serve()

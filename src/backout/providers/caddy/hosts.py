@@ -1,0 +1,140 @@
+"""The hosts of an application: each with its releases, ledger and processes, and a Caddy that says what is live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.model.deployment import Share
+from backout.model.value import Value
+from backout.model.version import VersionId
+from backout.providers.caddy.ledger import Content
+from backout.providers.caddy.route import SOCKET
+from backout.providers.caddy.show import ask_caddy
+from backout.rules import SafetyRule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.providers.caddy.ledger import Ledger
+    from backout.providers.caddy.processes import Processes
+    from backout.providers.caddy.releases import ReleaseFolder
+    from backout.providers.caddy.slots import LiveSlots
+
+NOT_READ: Final = (ProviderUnavailable, AuthError)
+"""How a host fails that was not reached, or whose Caddy says nothing: nothing is known of it."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host."""
+
+    releases: ReleaseFolder
+    ledger: Ledger
+    slots: LiveSlots
+    processes: Processes
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it."""
+        return self.releases.machine.name
+
+    def read_live(self) -> str:
+        """Return the id of the deployment that its Caddy shows, "" for none. Raises as `ask_caddy`."""
+        return ask_caddy(self.releases.machine, self.releases.folder / SOCKET)
+
+    def name_shares(self) -> tuple[Share, ...]:
+        """Return the live shares by release; an address that belongs to none is named as it is."""
+        try:
+            releases = {each.address: each.id for each in self.releases.list()}
+        except NOT_READ:
+            raise
+        except BackoutError:
+            releases = {}
+        return tuple(Share(VersionId(releases.get(a, a)), share) for a, share in self.slots.measure())
+
+    def read(self) -> Seen:
+        """Return what is live on it, and what its ledger says. Raises NOT_READ, BackoutError."""
+        self.releases.check_there()
+        live = self.read_live()
+        return Seen(self.name, live, self.name_shares() if live else (), self.ledger.read())
+
+
+class Seen(Value, frozen=True):
+    """What was seen on a host.
+
+    Args:
+        live: the deployment that its Caddy shows, "" for none.
+        shares: the releases that its visitors get.
+    """
+
+    name: str
+    live: str
+    shares: tuple[Share, ...]
+    ledger: Content = Content()
+
+
+def read_hosts(hosts: Sequence[Host]) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
+    """Return what was seen on each host, and the names of those that were not read.
+
+    Raises:
+        BackoutError: none was read, or what was read cannot be used.
+    """
+    seen: list[Seen] = []
+    errors: list[tuple[str, BackoutError]] = []
+    for host in hosts:
+        try:
+            seen.append(host.read())
+        except NOT_READ as error:
+            errors.append((host.name, error))
+    if not seen:
+        raise errors[0][1]
+    return tuple(seen), tuple(name for name, _ in errors)
+
+
+def find_tag(hosts: Sequence[Host]) -> str | None:
+    """Return the id of the application's folders of releases, None where there is none yet.
+
+    Those of several hosts have the same one; where they have not, all of them are returned, which no pin equals.
+
+    Raises:
+        NOT_READ: no host was read.
+    """
+    tags: dict[str, None] = {}
+    lost: BackoutError | None = None
+    read = 0
+    for host in hosts:
+        try:
+            tag = host.releases.find_tag()
+        except NOT_READ as error:
+            lost = error
+            continue
+        read += 1
+        if tag is not None:
+            tags[tag] = None
+    if not read and lost is not None:
+        raise lost
+    return "+".join(tags) or None
+
+
+def prepare_hosts(hosts: Sequence[Host]) -> None:
+    """Make the folder of releases on each host where there is none.
+
+    Raises:
+        NOT_READ: a host was not read; nothing was changed.
+        Refused: they are folders of more than one application.
+    """
+    tags = {host.name: host.releases.find_tag() for host in hosts}
+    known = {tag for tag in tags.values() if tag is not None}
+    if len(known) > 1:
+        raise Refused(
+            "the folders of releases on these hosts belong to more than one application",
+            where=", ".join(f"{name}: {tag[:8]}" for name, tag in tags.items() if tag),
+            rule=SafetyRule.IDENTITY,
+            options=("correct platform.caddy.hosts, or platform.caddy.releases",),
+        )
+    tag = next(iter(known), "")
+    for host in hosts:
+        host.releases.prepare(tag)
+        tag = tag or host.releases.find_tag() or ""
