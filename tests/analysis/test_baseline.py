@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
 from backout.analysis.statistics import baseline
 from backout.analysis.statistics.baseline import FLOOR, SURE, Law, Minute
 from backout.analysis.statistics.beta import beta_quantile
 from backout.analysis.statistics.quantiles import count_above, find_quantile_bucket, find_thresholds
+from backout.analysis.statistics.route_times import find_edges, list_latencies, weigh_routes
 from backout.analysis.statistics.summary import summarize
-from backout.model.guard.signals import Counts, find_bucket, get_bucket_floor_ms
+from backout.model.guard.signals import Counts, RouteCounts, find_bucket, get_bucket_floor_ms
 
 AT = 1_760_000_000
 
@@ -138,3 +140,22 @@ def test_thresholds_lie_on_bucket_edges_and_counts_above_them_add_up() -> None:
     assert count_above(latency, edges, margin=10) == (100, 2, 0, 0, 0)
     assert find_thresholds({}) is None
     assert find_quantile_bucket({}, 0.5) is None
+
+
+def test_what_has_no_name_is_compared_with_what_had_none() -> None:
+    """A source may name the routes of some requests only, or of none."""
+    named = {"GET /a?q": RouteCounts(1, 0, {10: 1}), "GET /a": RouteCounts(1, 0, {12: 1})}
+    row = Counts("v1", 0, 4, 0, 0, {10: 2, 12: 1, 90: 1}, named)
+    assert list_latencies(row) == {"GET /a": {10: 1, 12: 1}, "": {10: 1, 90: 1}}
+    assert list_latencies(replace(row, routes={})) == {"": row.latency}
+    assert list_latencies(Counts("v1", 0, 4, 0)) == {}
+
+
+def test_a_route_of_which_little_is_known_weighs_less() -> None:
+    """Its share may be higher than that of all together: never by more than its weight takes back."""
+    latencies = {"/a": dict.fromkeys(range(100), 100), "/b": dict.fromkeys(range(20), 1)}
+    edges = find_edges({**latencies, "/c": {1: 4}})
+    assert set(edges) == {"/a", "/b"}
+    times = weigh_routes(latencies, edges, (0.5, 0.05, 0.01, 0.001))
+    assert times["/a"].weights[0] > 0.95
+    assert all(b < a for a, b in zip(times["/a"].weights, times["/b"].weights, strict=True))

@@ -6,7 +6,7 @@ import pytest
 
 from backout.analysis.detector.decision import Detector
 from backout.model.guard.policy import Policy
-from backout.model.guard.signals import Counts
+from backout.model.guard.signals import Counts, RouteCounts
 from backout.model.guard.verdict import Verdict
 
 AT = 1_760_000_000
@@ -41,10 +41,64 @@ def test_two_seconds_that_heal_are_no_regression(share: float, usual: int) -> No
     assert Verdict.HEALTHY not in found[8:]
 
 
-def test_failures_that_go_on_are_one_after_four_seconds() -> None:
-    """In the fourth second they are no blip any more."""
+def test_failures_that_go_on_are_one_after_three_seconds() -> None:
+    """In the third second they fill more time than a blip of two does."""
     found = judged(dict.fromkeys(range(8, LENGTH_S), 25))
-    assert found.index(Verdict.REGRESSED) == 11
+    assert found.index(Verdict.REGRESSED) == 10
+
+
+@pytest.mark.parametrize("rate", [5, 20])
+def test_a_blip_of_few_requests_is_none(rate: int) -> None:
+    """From the middle of a second to the middle of another: a fifth to all fail, and then none for a while."""
+    whole = dict(zip((8, 9, 10), (rate // 2, rate, rate - rate // 2), strict=True))
+    for share in (0.4, 1.0):
+        found = judged({t: round(share * number) for t, number in whole.items()}, rate=rate)
+        assert Verdict.REGRESSED not in found
+
+
+def test_what_is_still_there_in_the_fourth_second_is_none() -> None:
+    """A fifth of few requests: the seconds are too unlike to tell how much time they fill."""
+    found = judged({t: 2 if t % 2 else 1 for t in range(8, LENGTH_S)}, rate=5)
+    assert 10 <= found.index(Verdict.REGRESSED) <= 12
+
+
+def test_a_source_of_few_rows_shows_in_the_next_one_whether_it_goes_on() -> None:
+    """Rows of 15 seconds: two seconds of failures in one of them are over in the next, the others are a reason."""
+
+    def judge_rows(failed: list[int]) -> list[Verdict]:
+        before = [Counts("v1", AT + t, 750, 0) for t in range(-3600, 0, 15)]
+        judge = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+        found = []
+        for t in range(15 * len(failed)):
+            if t % 15 == 14:
+                judge.add([Counts("v2", AT + t, 750, failed[t // 15])])
+            judge.note_until(AT + t + 1)
+            found.append(judge.put_off(judge.decide(AT + t + 1)).verdict)
+        return found[14:]
+
+    assert Verdict.REGRESSED not in judge_rows([0, 0, 0, 100, 0, 0])
+    assert judge_rows([0, 0, 0, 400, 400, 400]).index(Verdict.REGRESSED) == 45
+    assert judge_rows([0, 0, 0, 100, 100, 100]).index(Verdict.REGRESSED) == 60
+
+
+def test_a_small_route_that_fails_after_a_blip_of_all_is_found() -> None:
+    """One request in a hundred, and none of them works: too few to stand out among all of them."""
+    names = {"GET /": 47, "GET /a": 2, "POST /pay": 1}
+
+    def row(version: str, t: int, failing: dict[str, int]) -> Counts:
+        routes = {name: RouteCounts(number, failing.get(name, 0), {100: number}) for name, number in names.items()}
+        return Counts(version, AT + t, 50, sum(failing.values()), 0, {100: 50}, routes)
+
+    before = [row("v1", t, {"GET /a": 1} if t % 4 == 0 else {}) for t in range(-1200, 0)]
+    judge = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+    blip = {"GET /": 23, "GET /a": 1}
+    found = []
+    for t in range(60):
+        failing = blip if t in (8, 9) else {"POST /pay": 1} if t >= 30 else {"GET /a": 1} if t % 4 == 0 else {}
+        judge.add([row("v2", t, failing)])
+        found.append(judge.put_off(judge.decide(AT + t + 1)).verdict)
+    assert Verdict.REGRESSED not in found[:30]
+    assert Verdict.REGRESSED in found[30:45]
 
 
 def test_what_took_longer_to_be_sure_of_is_not_put_off() -> None:
@@ -79,6 +133,7 @@ def test_it_is_not_over_because_nobody_asks_any_more() -> None:
     waits = judge.put_off(judge.decide(AT + 2))
     assert waits.verdict is Verdict.INCONCLUSIVE
     assert "2 s more will tell" in waits.reason
+    judge.note_until(AT + 6)
     assert judge.put_off(judge.decide(AT + 6)).verdict is Verdict.REGRESSED
 
 

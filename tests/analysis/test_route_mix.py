@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from values import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.statistics.route_times import list_latencies
 from backout.model.guard.policy import Policy
 from backout.model.guard.signals import Counts, RouteCounts, merge_latency
 from backout.model.guard.verdict import Cause, Verdict
@@ -146,12 +145,3 @@ def test_a_checkpoint_keeps_what_was_usual_of_each_route() -> None:
             each.add(rows)
         kept = Detector.from_state(json.loads(json.dumps(kept.state())), policy())
         assert kept.decide(AT + t + 1) == detector.decide(AT + t + 1)
-
-
-def test_what_has_no_name_is_compared_with_what_had_none() -> None:
-    """A source may name the routes of some requests only, or of none."""
-    named = {"GET /a?q": RouteCounts(1, 0, {10: 1}), "GET /a": RouteCounts(1, 0, {12: 1})}
-    row = Counts("v1", AT, 4, 0, 0, {10: 2, 12: 1, 90: 1}, named)
-    assert list_latencies(row) == {"GET /a": {10: 1, 12: 1}, "": {10: 1, 90: 1}}
-    assert list_latencies(replace(row, routes={})) == {"": row.latency}
-    assert list_latencies(Counts("v1", AT, 4, 0)) == {}

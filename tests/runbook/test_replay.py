@@ -75,6 +75,26 @@ def test_a_rollback_comes_within_seconds_and_stays(bad: dict[str, object]) -> No
     assert len({a["reason"] for a in found[first:]}) == 1
 
 
+def test_visitors_who_leave_are_no_slower_version() -> None:
+    """Recorded: pages ten times a second before; since then an order and a file twice a second, slow as ever."""
+    rng = random.Random(9)  # noqa: S311 a simulation
+    usual = {"GET /": 4.0, "POST /api/orders": 6.0, "POST /api/files": 8.0}
+
+    def recorded(slower: float) -> Iterator[bytes]:
+        yield start()
+        for t in range(-600, 120):
+            version = "v2" if t >= 0 else "v1"
+            names = ["GET /"] * 10 * (t < 0) + ["POST /api/orders", "POST /api/files"] * (t >= 0 or t % 5 == 0)
+            for name in names * (1 if t < 0 else 2):
+                latency_ms = rng.lognormvariate(usual[name], 0.3) * (slower if t >= 0 else 1)
+                yield request(T + t + rng.random() * 0.7, version, route=name, latency_ms=latency_ms)
+            if t >= 0:
+                yield line(type="tick", ts=T + t + 1)
+
+    assert {each["verdict"] for each in answers(recorded(1.0))[1]} == {"continue"}
+    assert "rollback" in {each["verdict"] for each in answers(recorded(2.0))[1]}
+
+
 def test_latency_counts_from_the_first_second_on_without_a_configuration() -> None:
     """What is recorded can be read again: no slow start is forgiven, as by a guard that is armed."""
 

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from backout.analysis.shifts.strata import fold_by_stratum
 from backout.analysis.statistics.beta import upper_bound
 from backout.analysis.statistics.quantiles import TAILS, Thresholds, count_above, find_thresholds
-from backout.model.guard.signals import merge_counts
+from backout.model.guard.signals import Counts, merge_counts
 from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from backout.model.guard.signals import Counts
 
     Latency = Mapping[int, int]
 
