@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shared.measured_code import compute_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@cache
+def _compute_digest_here() -> str:
+    return compute_digest()
 
 
 class Kept:
@@ -21,7 +27,7 @@ class Kept:
 
     def __init__(self, path: Path | None, seed: int, code: str | None = None) -> None:
         self._path = path
-        self._of = [seed, code or compute_digest()] if path is not None else []
+        self._of = [seed, code or _compute_digest_here()] if path is not None else []
         self._known: dict[str, Any] = {}
         for text in path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else ():
             try:

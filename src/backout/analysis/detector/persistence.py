@@ -138,6 +138,7 @@ class StretchLaw:
         self._minute = 0
         self._levels: Levels = [[math.log(start_mass(0, 0))] * points for _ in range(FORGIVEN + 1)]
         self._parts: list[list[float]] = [[0, 0, 0, 0]]
+        self._closed: float | None = None
         self._known: float | None = None
 
     @property
@@ -152,6 +153,7 @@ class StretchLaw:
             self._levels = [[log_add(score, start) for score in level] for level in self._with_open()]
             self._minute = minute
             self._parts = [[0, 0, 0, 0]]
+            self._closed = None
         counts = self._parts[-1]
         counts[0] += new[0]
         counts[1] += new[1]
@@ -171,6 +173,7 @@ class StretchLaw:
             return
         self._levels = self._with_open()
         self._parts = [[0, 0, 0, 0]]
+        self._closed = None
         self._test.set_concurrent(concurrent=concurrent)
         self._known = None
 
@@ -186,7 +189,11 @@ class StretchLaw:
             return self._known
         parts = self._parts
         whole = parts[0] if len(parts) == 1 else list(map(sum, zip(*parts, strict=True)))
-        return log_sum(_add(self._levels[-1], self._test.ratios(whole))) - math.log(self._points)
+        if not self._test.is_usual(whole):
+            return log_sum(_add(self._levels[-1], self._test.ratios(whole))) - math.log(self._points)
+        if self._closed is None:
+            self._closed = log_sum(self._levels[-1]) - math.log(self._points)
+        return self._closed
 
     def stretch_log_e(self) -> float:
         """Return the log evidence of the open stretch by itself, under the alternative that fits it best.

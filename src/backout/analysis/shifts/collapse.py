@@ -74,9 +74,9 @@ class Collapse:
     def add(self, minute: int, piece: Tally, *, is_new: bool) -> None:
         """Count what was answered in a minute after the deployment."""
         (self.new if is_new else self.old).add(piece)
-        if is_new:
-            self._follow(piece)
         bad = piece.bad
+        if is_new and (bad or self.tail.requests):
+            self._follow(piece)
         if self._law is None:
             if minute > self._opened[0]:
                 self._last = self._opened[0] if self._opened[1] else self._last

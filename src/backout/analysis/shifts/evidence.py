@@ -132,8 +132,8 @@ class Evidence:
     @property
     def is_likely(self) -> bool:
         """Whether the weighed evidence is such that a shift is shown; that it is not costs little to know."""
-        most = self._log_labels(lambda beside: beside.most_log_e())
-        most += self._law.most_log_e() if self._law is not None else 0.0
+        most = self._log_labels(lambda beside: beside.most_log_e(roughly=True))
+        most += self._law.most_log_e(roughly=True) if self._law is not None else 0.0
         return self.weigh(most) >= LIKELY and self.weigh(self.log_e()) >= LIKELY
 
     def weigh(self, log_e: float) -> float:

@@ -223,7 +223,7 @@ def _drop_outages(minutes: Sequence[Minute], cv: float) -> Sequence[Minute]:
     Args:
         minutes: in the order of time.
     """
-    if len(minutes) < _OUTAGE_MINUTES:
+    if len(minutes) < _OUTAGE_MINUTES or all(minute.hits < _FEW_HITS for minute in minutes):
         return minutes
     usual = _fit_law(sorted(minutes, key=lambda m: m.hits / m.total)[: (len(minutes) + 1) // 2], cv)
     kept: Sequence[Minute] = ()

@@ -201,18 +201,25 @@ class MinuteLaw:
                 self._known -= log_add(LOG_NOT_LASTING, LOG_LASTING + self._lasting + self._compare_lasting())
         return self._known
 
-    def most_log_e(self) -> float:
+    def most_log_e(self, *, roughly: bool = False) -> float:
         """Return a number that `log_e` does not exceed, at a fraction of its cost while hits are no more than usual.
 
         Then no alternative gains (the null is at least the best that any share explains), so what the closed minutes
         left is the most there can be.
+
+        Args:
+            roughly: also where hits are more than usual, however far above `log_e` that may be: no alternative explains
+                them better than the share that fits them best.
         """
         u, v, _, _ = self._open
-        if self._known is not None or not self._clustered or u > self.law.p0 * (u + v):
+        is_usual = u <= self.law.p0 * (u + v)
+        if self._known is not None or not self._clustered or not (is_usual or roughly):
             return self.log_e()
         if self._closed is None:
             self._closed = log_sum(self._scores) - math.log(self._points) - LOG_NOT_LASTING
-        return self._closed
+        if is_usual:
+            return self._closed
+        return self._closed + max(0.0, log_best(u, v) - self._compute_null(self._usual, self._open))
 
     def _close(self, minute: int) -> None:
         start = math.log(start_mass(self._minute + 1, minute))
@@ -221,6 +228,16 @@ class MinuteLaw:
         self._minute = minute
         self._open = [0, 0, 0, 0]
         self._closed = None
+
+    def is_usual(self, counts: Sequence[float]) -> bool:
+        """Whether such counts of one minute are no evidence for any alternative (not clustered), as is quick to tell.
+
+        With a' = a + d and b' = b - d the log likelihood ratio is at most d times psi(a+u) - psi(a) - psi(b+v) + psi(b),
+        since the steps of the digamma function psi fall; and its slope at y lies between 1/y and 1/y + 1/y^2.
+        """
+        u, v, _, _ = counts
+        a, b, _ = self._usual
+        return 1 / a - 1 / (a + u) + math.log((a + u) / a) <= math.log((b + v) / b)
 
     def _gains(self) -> list[float]:
         """Return per alternative the log likelihood ratio of the open minute."""
