@@ -8,9 +8,13 @@ it held: whole for backout and boto3; mc and s3-pit-restore leave what was creat
 None of the others looks afterwards whether the bucket is as it was. `restoring` is backout without that: up to where it
 begins to list the bucket again.
 
+The store shares the machine's cores, and a call costs it several times what it costs the client. So the store's
+processor time is measured, too, and `free_client` is that of backout's calls spread over all cores: on a machine that
+does nothing else, no client is faster than that with the same calls.
+
 Ratio keys: boto3, mc, s3_pit_restore (their time / ours, larger is better), boto3_restoring (boto3's / ours without the
-second listing), cpu_per_object (ours / boto3's). Goals: the lower bound of boto3 1.7, mc 2, s3_pit_restore 2.5,
-cpu_per_object at most 0.35.
+second listing), boto3_free_client (boto3's / that of a free client), cpu_per_object (ours / boto3's). Goals: the lower
+bound of boto3 1.7, mc 2, s3_pit_restore 2.5, cpu_per_object at most 0.35.
 """
 
 from __future__ import annotations
@@ -69,9 +73,15 @@ class Bench:
 
     Args:
         objects: the number of objects in each bucket.
+        read_store_cpu: returns the processor time that the store took so far, in seconds.
+
+    Attributes:
+        store_cpu: what each restore took of it, in their order.
     """
 
-    def __init__(self, folder: Path, access: dict[str, str], objects: int) -> None:
+    def __init__(self, folder: Path, access: dict[str, str], objects: int, read_store_cpu: Callable[[], float]) -> None:
+        self.store_cpu: list[float] = []
+        self._read_store_cpu = read_store_cpu
         self._folder = folder
         self._access = access
         self._objects = objects
@@ -118,7 +128,9 @@ class Bench:
 
     def _measure(self, make_command: Callable[[str, float], list[str]], *, exact: bool) -> Sample:
         bucket, then, at = self._damage()
-        sample = measure.run(make_command(bucket, at), cwd=self._folder, env=self._environment)
+        command, before = make_command(bucket, at), self._read_store_cpu()
+        sample = measure.run(command, cwd=self._folder, env=self._environment)
+        self.store_cpu.append(round(self._read_store_cpu() - before, 2))
         live = self._list(bucket)
         if not exact:
             live = {key: etag for key, etag in live.items() if key in then}
@@ -209,31 +221,40 @@ def compare(rounds: int, objects: int, *, twin: bool) -> tuple[dict[str, list[Sa
     with tempfile.TemporaryDirectory(prefix="backout-bench-") as folder:
         loop = asyncio.new_event_loop()
         store = (ObjectStore if twin else SeaweedFS)(Path(folder) / "store")
+        read_store_cpu = store.read_cpu_s if isinstance(store, SeaweedFS) else lambda: 0.0
         loop.run_until_complete(store.start())
         try:
             access = json.loads(store.credentials_file.read_text(encoding="utf-8"))
-            bench = Bench(Path(folder), access, objects)
-            samples: dict[str, list[Sample]] = {name: [] for name in (*bench.sides(), "restoring")}
+            bench = Bench(Path(folder), access, objects, read_store_cpu)
+            samples: dict[str, list[Sample]] = {name: [] for name in (*bench.sides(), "restoring", "free_client")}
             order = random.Random(1)  # noqa: S311 - an order, no secret
             for number in range(rounds):
                 for name in order.sample(list(bench.sides()), len(bench.sides())):
                     samples[name].append(bench.sides()[name]())
-                    print(f"round {number + 1}: {name} {samples[name][-1]}", file=sys.stderr)
+                    store_cpu = bench.store_cpu[-1]
+                    print(
+                        f"round {number + 1}: {name} {samples[name][-1]}, store {store_cpu} s of CPU", file=sys.stderr
+                    )
+                    if name == "backout" and not twin:
+                        free = replace(samples[name][-1], wall=round(store_cpu / (os.cpu_count() or 1), 4), cpu=0.0)
+                        samples["free_client"].append(free)
                 whole = samples["backout"][-1]
                 samples["restoring"].append(replace(whole, wall=round(whole.wall - bench.measure_comparing(), 4)))
         finally:
             loop.run_until_complete(store.stop())
             loop.close()
-    return samples, bench.restored
+    return {name: side for name, side in samples.items() if side}, bench.restored
 
 
 def make_pairs(samples: dict[str, list[Sample]]) -> dict[str, tuple[list[float], list[float]]]:
     """Return the two sides of each ratio."""
     ours = samples["backout"]
     pairs = {name: ([each.wall for each in samples[name]], [each.wall for each in ours]) for name in GOALS}
-    restoring = ([each.wall for each in samples["boto3"]], [each.wall for each in samples["restoring"]])
+    for part in ("restoring", "free_client"):
+        if part in samples:
+            pairs[f"boto3_{part}"] = [each.wall for each in samples["boto3"]], [each.wall for each in samples[part]]
     cpu = ([each.cpu for each in ours], [each.cpu for each in samples["boto3"]])
-    return pairs | {"boto3_restoring": restoring, "cpu_per_object": cpu}
+    return pairs | {"cpu_per_object": cpu}
 
 
 def make_record(samples: dict[str, list[Sample]]) -> dict[str, object]:

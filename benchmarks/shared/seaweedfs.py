@@ -7,6 +7,7 @@ a comparison of clients compares mostly that.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import subprocess
@@ -62,6 +63,14 @@ class SeaweedFS:
         found = {"access_key_id": key, "secret_access_key": secret, "endpoint": endpoint, "region": "us-east-1"}
         self.credentials_file.write_text(json.dumps(found), encoding="utf-8")
         self._wait_until_written(S3Settings(endpoint, S3Credentials(key, secret), retry=Retry(attempts=1)))
+
+    def read_cpu_s(self) -> float:
+        """Return the processor time that it took so far, in seconds."""
+        if self._child is None:
+            return 0.0
+        told = Path(f"/proc/{self._child.pid}/stat").read_text(encoding="utf-8")
+        fields = told.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def stop(self) -> None:
         """Stop it."""
