@@ -54,6 +54,7 @@ class Night:
     policy: Policy = POLICY
     pause_s: float = 60.0
     is_fenced: bool = False
+    look: MemoryLook = field(default_factory=MemoryLook)
     through: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -125,7 +126,7 @@ class Night:
             clock=world.clock,
             journal=box.journal,
             runs=box.runs,
-            look=MemoryLook(),
+            look=self.look,
             versions=lambda _prefix, _moment: self.bucket,
             notes=FileChangeNotes(self.folder / "notes"),
         )

@@ -26,12 +26,13 @@ class MemoryLook:
     """What a bucket says of itself, as a test has it."""
 
     facts: BucketFacts = field(default_factory=lambda: BucketFacts("enabled", None, 0.0))
+    permissions: PermissionLook = field(default_factory=lambda: PermissionLook(True, True, True, True, 0.0))
 
     def read(self) -> BucketFacts:
         return self.facts
 
     def try_permissions(self) -> PermissionLook:
-        return PermissionLook(True, True, True, True, 0.0)
+        return self.permissions
 
 
 @dataclass

@@ -33,7 +33,6 @@ from backout.runbook.recover.closing import (
     CheckFence,
     CloseUndoPoint,
     CopyFence,
-    LookReady,
     Pause,
     ProveFence,
     RaiseFence,
@@ -43,6 +42,7 @@ from backout.runbook.recover.demanded import Demanded
 from backout.runbook.recover.lift import FailsOpen
 from backout.runbook.recover.opening import CheckRestored, GoLive, Open, Place, ProveTarget, Resume
 from backout.runbook.recover.outcome import WriteRecovery
+from backout.runbook.recover.ready import LookReady
 from backout.runbook.recovery.restoring import make_actions
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import find_underneath
-from backout.errors import BackoutError, ProviderUnavailable, Refused
+from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.database.fence import FenceOrder
 from backout.model.database.wal import parse_lsn, show_lsn
 from backout.model.remark import Remark, RemarkKind
-from backout.model.steps.objects import UndoObjectsStep
 from backout.model.steps.recovery import (
     FenceCopyStep,
     FenceResult,
@@ -23,25 +22,18 @@ from backout.model.steps.recovery import (
     PauseStep,
     ProveFenceResult,
     ProveFenceStep,
-    ReadyResult,
-    ReadyStep,
     UndoPointResult,
     UndoPointStep,
 )
 from backout.model.steps.restore import AlsoBackStep
 from backout.model.triggers import TriggerKind
-from backout.plan.recovery import has_objects
 from backout.ports import Action, find_result
-from backout.rules import SafetyRule
-from backout.runbook.objects.restore import foresee
-from backout.runbook.recover.secrets import read_secrets
 from backout.runbook.recover.tools import (
     BEGAN,
     find_plan,
     get_deadline,
     get_fence,
     get_restoring,
-    list_own_runs,
     read_own_fence,
 )
 from backout.runbook.recovery.facts import read_facts
@@ -49,14 +41,13 @@ from backout.runbook.recovery.restore_points import list_recorded_points, record
 from backout.runbook.recovery.steps.side import find_running
 from backout.runbook.recovery.whole_cluster import read_comes, read_written
 from backout.runbook.rollback.marked import make_message
-from backout.runbook.rollback.reupload import read_bundle
 from backout.runbook.safety.checks import await_listed, check_unmoved, find_own, look_after_trouble
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backout.model.database.fence import FenceMark, FenceSurvey
+    from backout.model.database.fence import FenceMark
     from backout.model.database.written_since import WrittenTable
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
@@ -69,76 +60,6 @@ _EVERY_S: Final = 0.2
 LISTED_S: Final = 10.0
 """How long the rows that an exchange leaves behind are listed by key, at most."""
 WHY_POINT: Final = "before recovery"
-
-
-class LookReady(Action[ReadyStep, ReadyResult]):
-    """Step `recover_ready` {expected, leaving, version, uploads, secrets, source}: what is needed is at hand."""
-
-    arguments = ReadyStep
-    effect = False
-
-    def __init__(self, tools: RecoverTools) -> None:
-        self._tools = tools
-
-    def do(self, args: ReadyStep, context: StepContext) -> ReadyResult:
-        """Return what was looked at. Raises WorldMoved, or Refused: what is missing."""
-        tools, run = self._tools, context.run
-        check_identity(tools.tools)
-        history = await_listed(tools.tools, args.expected)
-        check_unmoved(tools.tools, history, args.expected, run, args.leaving)
-        plan, seen = find_plan(tools.tools.runs, run), ["the deployment is the one that was planned on"]
-        if args.uploads:
-            seen.append(self._look_at_code(args))
-        page = tools.tools.platform.maintenance
-        if plan.arguments(MaintenanceStep).shows and page is not None and (obstacle := page.find_obstacle()):
-            raise Refused(f"no maintenance page can be shown: {obstacle}", where=tools.tools.environment)
-        if plan.has(FenceStep):
-            check_fence(tools, list_own_runs(tools.tools.runs, run))
-            seen.append("the fence can go up")
-        return ReadyResult(looked_at=tuple(seen), objects=self._count_objects(run))
-
-    def _look_at_code(self, args: ReadyStep) -> str:
-        tools = self._tools.tools
-        bundle = read_bundle(tools, args.version or args.leaving)
-        read_secrets(tools, args.secrets, args.source)
-        there = {*tools.versions.detail(args.leaving).secret_names, *args.secrets}
-        if missing := sorted(set(bundle.version.secret_names) - there):
-            raise Refused(
-                f"version {bundle.version.id[:8]} needs secrets that are gone: {', '.join(missing)}",
-                where=tools.environment,
-                rule=SafetyRule.SECRETS,
-                options=(f"Recover the secrets as well, and name a source for {', '.join(missing)} (secrets.source).",),
-            )
-        return "the code, and the values of the secrets that are set with it"
-
-    def _count_objects(self, run: str) -> int | None:
-        plan, tools = find_plan(self._tools.tools.runs, run), self._tools.objects
-        if tools is None or not has_objects(plan) or plan.has(UndoObjectsStep):
-            return None
-        return foresee(tools, plan).changes
-
-
-def check_fence(tools: RecoverTools, own: tuple[str, ...]) -> FenceSurvey:
-    """Return what was seen. Raises Refused: a fence would not hold, or another run's stands."""
-    fence = get_fence(tools)
-    standing, survey = fence.read(), fence.survey()
-    if standing is not None and standing.run in own:
-        return survey
-    if standing is not None:
-        raise Refused(
-            f"the fence of run {standing.run} stands, raised by {standing.actor}",
-            where=tools.tools.environment,
-            rule=SafetyRule.PREFLIGHT,
-            options=(f"Take it away first: `backout unfence -e {tools.tools.environment}`.",),
-        )
-    if survey.refusals:
-        raise Refused(
-            f"the database cannot be fenced: {'; '.join(each.reason for each in survey.refusals)}",
-            where=tools.tools.environment,
-            rule=SafetyRule.PREFLIGHT,
-            options=tuple(line for each in survey.refusals for line in each.script),
-        )
-    return survey
 
 
 class ShowMaintenance(Action[MaintenanceStep, MaintenanceResult]):

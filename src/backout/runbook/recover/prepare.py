@@ -36,9 +36,9 @@ from backout.plan.target import parse_time
 from backout.report.times import format_duration, format_time
 from backout.runbook.objects.restore import prepare as prepare_objects
 from backout.runbook.observe import observe
-from backout.runbook.recover.closing import check_fence
 from backout.runbook.recover.code import choose_code
 from backout.runbook.recover.outcome import read_outcome
+from backout.runbook.recover.ready import check_fence
 from backout.runbook.recovery.restore import plan_rescue, plan_swap
 from backout.runbook.recovery.restore_points import list_noted, list_recorded_points
 from backout.runbook.recovery.target import find

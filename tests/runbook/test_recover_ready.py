@@ -1,0 +1,29 @@
+"""What a recovery needs is looked at before anything is stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from recovery_story import ASK, Night, recover
+from values import replace
+
+from backout.errors import Refused
+from backout.model.objects.checks import PermissionLook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("only", [(), ("objects",)])
+def test_a_key_that_may_only_read_stops_nothing(quick_path: Path, only: tuple[str, ...]) -> None:
+    """Else the application is closed for a restore that cannot change a single object."""
+    night = Night(quick_path)
+    why = (("write", "AccessDenied"),)
+    night.look.permissions = PermissionLook(True, None, False, None, None, why)
+    with pytest.raises(Refused, match=r"may not write in the bucket \(write: AccessDenied\)") as refused:
+        recover(night.tools(), replace(ASK, only=only))
+    assert "backout objects check" in refused.value.options[0]
+    assert night.world.live.sole == night.bad.id
+    assert night.world.queues["orders"].delivers
+    assert night.server.write()
