@@ -85,7 +85,7 @@ def test_a_killed_drill_leaves_nothing_running(tmp_path: Path) -> None:
     argv = [str(PROGRAM), "drill", "run", "throws", "hotfix", "--side-by-side"]
     home = Home(tmp_path / ".backout" / "drills" / "stage" / "twin")
     with subprocess.Popen(argv, cwd=tmp_path, env=ENV, stderr=subprocess.PIPE, text=True) as process:
-        await_line(process, "deployed throws-on-one-route", stream=process.stderr)
+        await_line(process, "deployed throws-on-one-route", stream=process.stderr, patience_s=2 * PATIENCE_S)
         note = home.note()
         assert note is not None
         process.send_signal(signal.SIGKILL)
