@@ -8,11 +8,13 @@ import psycopg
 import pytest
 from kept import template
 
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Refused
 from backout.model.database.certificate import HeardStatement, RowLoss
 from backout.model.database.compatibility import MigrationFile
+from backout.providers.postgres.certify.aside import SetAside
 from backout.providers.postgres.certify.cloning import copy_rows
 from backout.providers.postgres.certify.database import CertifyDatabase
+from backout.providers.postgres.certify.log import ServerLog
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 
@@ -60,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.create(cache_directory=template())
     status = running.start(password="trial")
     url = f"postgresql://postgres:trial@127.0.0.1:{status.port}/"
-    database = CertifyDatabase(f"{url}postgres", running.log_file)
+    database = CertifyDatabase(f"{url}postgres", ServerLog(running.log_file))
     yield Server(
         url, running.log_file, database.prepare([MigrationFile("first", SCHEMA)], "INSERT INTO notes VALUES ('seed')")
     )
@@ -73,7 +75,7 @@ def lab(server: Server) -> Lab:
         connection.execute("DROP DATABASE IF EXISTS trial WITH (FORCE)")
         connection.execute("CREATE DATABASE trial TEMPLATE postgres")
     url = f"{server.url}trial"
-    return Lab(CertifyDatabase(url, server.log), url, server.empty)
+    return Lab(CertifyDatabase(url, ServerLog(server.log)), url, server.empty)
 
 
 def test_rows_are_made_up_from_the_schema(lab: Lab) -> None:
@@ -185,13 +187,13 @@ def test_rows_are_copied_and_no_code_of_that_database(server: Server) -> None:
         connection.execute("INSERT INTO _prisma_migrations VALUES ('1')")
         connection.execute("CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''run''; END'")
         connection.execute("CREATE TRIGGER trap BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION trap()")
-    database = CertifyDatabase(f"{server.url}trial", server.log)
+    database = CertifyDatabase(f"{server.url}trial", ServerLog(server.log))
 
     def copy(target: str) -> None:
         copy_rows(source, target, find_binaries())
 
     assert database.prepare([MigrationFile("first", SCHEMA)], copy=copy) == ()
-    expected = CertifyDatabase(source, server.log).read_rows()
+    expected = CertifyDatabase(source, ServerLog(server.log)).read_rows()
     assert {name: table.rows for name, table in database.read_rows().items()} == {
         name: table.rows for name, table in expected.items()
     }
@@ -201,3 +203,67 @@ def test_rows_are_copied_and_no_code_of_that_database(server: Server) -> None:
     other = SCHEMA.replace("note text, at", "remark text, at")
     with pytest.raises(BackoutError, match=r"the rows cannot be copied: .*note"):
         database.prepare([MigrationFile("first", other)], copy=copy)
+
+
+ROLES = """
+DROP DATABASE IF EXISTS shop WITH (FORCE)
+DROP DATABASE IF EXISTS shop_backout_aside WITH (FORCE)
+DROP DATABASE IF EXISTS shop_backout_trial WITH (FORCE)
+DROP ROLE IF EXISTS owner, visitor
+CREATE ROLE owner LOGIN PASSWORD 'own' CREATEDB
+CREATE ROLE visitor LOGIN PASSWORD 'own'
+CREATE DATABASE shop OWNER owner
+REVOKE ALL ON DATABASE shop FROM PUBLIC
+GRANT CONNECT ON DATABASE shop TO visitor
+ALTER DATABASE shop SET search_path TO app, public
+"""
+ABOUT = """
+SELECT pg_get_userbyid(datdba), encoding, datcollate, datctype, datacl::text, datallowconn,
+  (SELECT array_agg(setrole::regrole || ' ' || setconfig::text ORDER BY 1) FROM pg_db_role_setting s
+    WHERE s.setdatabase = d.oid)
+FROM pg_database d WHERE datname = 'shop'
+"""
+
+
+def ask(url: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def test_a_database_is_set_aside_and_taken_back(server: Server) -> None:
+    """By a plain role that owns it: the empty one has its rights and settings, and its own rows are never touched."""
+    with psycopg.connect(f"{server.url}postgres", autocommit=True) as connection:
+        for statement in ROLES.strip().splitlines():
+            connection.execute(statement.encode())
+    url = server.url.replace("postgres:trial", "owner:own")
+    with psycopg.connect(f"{url}shop", autocommit=True) as session:
+        session.execute("CREATE TABLE kept AS SELECT 1 AS a")
+        before, oid = ask(f"{server.url}postgres", ABOUT), ask(f"{url}shop", "SELECT 'kept'::regclass::oid")
+        aside = SetAside(f"{url}shop", "shop")
+        assert not aside.is_left()
+        aside.make()
+        assert aside.is_left()
+        aside.exchange()
+        assert session.closed or ask(f"{url}shop", "SELECT to_regclass('kept')") == [(None,)]
+    assert ask(f"{server.url}postgres", ABOUT) == before
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        psycopg.connect(f"{url}shop_backout_aside")
+    for _ in range(2):
+        aside.take_back()
+        assert ask(f"{server.url}postgres", ABOUT) == before
+        assert ask(f"{url}shop", "SELECT 'kept'::regclass::oid") == oid
+    assert not aside.is_left()
+
+
+def test_a_database_that_no_trial_made_is_not_thrown_away(server: Server) -> None:
+    """Someone has put one of that name there by hand meanwhile."""
+    with psycopg.connect(f"{server.url}postgres", autocommit=True) as connection:
+        for statement in ROLES.strip().splitlines():
+            connection.execute(statement.encode())
+        connection.execute("ALTER DATABASE shop RENAME TO shop_backout_aside")
+        connection.execute("CREATE DATABASE shop")
+        with pytest.raises(Refused, match="is none that a trial made"):
+            SetAside(f"{server.url}shop", "shop").take_back()
+        connection.execute("DROP DATABASE shop WITH (FORCE)")
+        SetAside(f"{server.url}shop", "shop").take_back()
+        assert connection.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^shop'").fetchone() == (1,)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.model.database.certificate import Certificate
-    from backout.wiring.certify import CertifyStage
+    from backout.wiring.certify.twin import CertifyStage
 
     from conftest import Record
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backout.cli.support.options import command, pass_shell
+from backout.errors import UsageError
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.model.database.certificate import Certificate
-    from backout.wiring.certify_inputs import TrialInputs
+    from backout.wiring.certify.inputs import TrialInputs
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,11 +28,10 @@ Examples:
   backout certify --new . -e production                    # from the live version to this folder
   backout certify --old ../before --new . --after 0007_note --requests certify.jsonl
   backout certify --new . -e production --dry-run          # what would be tried
+  backout certify --new . -e production --on staging       # in your own staging instead of a local twin
 """,
 )
-@click.option(
-    "--new", required=True, metavar="DIR|VERSION", help="The new code: a folder for wrangler, or a version id."
-)
+@click.option("--new", metavar="DIR|VERSION", help="The new code: a folder for wrangler, or a version id.")
 @click.option("--old", metavar="DIR|VERSION", help="The code to return to; default: the live version.")
 @click.option("--migrations", type=_FILE, metavar="PATH", help="Default: those of the environment's tool.")
 @click.option(
@@ -43,23 +43,64 @@ Examples:
 @click.option("--statements", type=_FILE, metavar="FILE", help="What the old code sends: a log of Postgres, or SQL.")
 @click.option("--seed", type=_FILE, metavar="FILE", help="SQL with rows to begin with; default: certify.seed.")
 @click.option("--wrangler-env", metavar="NAME", help="The environment in the configuration of wrangler.")
+@click.option("--on", metavar="ENV", help="Try it in this environment, which is not protected; default: a local twin.")
+@click.option("--restore", is_flag=True, help="Only put back what an interrupted trial --on ENV left there.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be tried, and start nothing.")
 @pass_shell
-def certify(shell: Shell, /, *, wrangler_env: str | None, dry_run: bool, **typed: Any) -> int:
+def certify(
+    shell: Shell, /, *, wrangler_env: str | None, on: str | None, restore: bool, dry_run: bool, **typed: Any
+) -> int:
     """Run the old code, migrate, run the new code, and return to the old code, on a local twin without a network.
 
     The twin's Workers reach its own parts alone, with secrets that are made up. Nothing is changed anywhere else.
+    With --on ENV it takes place there, on an empty database; what was live, and the database, are put back.
     The result is what was seen. It is kept in the journal for 24 hours. Exit codes: 0 the old code runs again,
-    1 it does not, and the failing statement is quoted, 7 too little was seen.
+    1 it does not, and the failing statement is quoted, 5 staging could not be put back, 7 too little was seen.
     """
-    from backout.wiring.certify_inputs import TrialOptions, read_inputs
+    from backout.wiring.certify.inputs import TrialOptions, find_place, read_inputs
 
     config = shell.config()
-    inputs = read_inputs(config, shell.folder, TrialOptions(**typed))
+    place = None if on is None else find_place(config, on)
+    if restore:
+        return _restore(shell, place)
+    if typed["new"] is None:
+        raise UsageError("the new code is missing", where="--new", hint="backout certify --new DIR")
+    inputs = read_inputs(config, shell.folder, TrialOptions(**typed), place)
     if dry_run:
-        return _show_plan(shell, config, inputs)
-    certificate = _try(shell, config, inputs, wrangler_env)
+        return _show_staging_plan(shell, config, place, inputs) if place else _show_plan(shell, config, inputs)
+    if place is not None:
+        from backout.cli.support.confirm import ask
+
+        ask(shell, f"Put old and new code and an empty database in place of what is in {place.name}?", flag="--yes")
+    certificate = _try(shell, config, place, inputs, wrangler_env)
     return _show(shell, config, certificate)
+
+
+def _restore(shell: Shell, place: Config | None) -> int:
+    from backout.wiring.certify.staging import put_back
+
+    if place is None:
+        raise UsageError("which environment is missing", where="--restore", hint="backout certify --restore --on ENV")
+    done = put_back(place)
+    text = "\n".join(done) or f"no trial left anything in {place.name}"
+    shell.output.result("certify", {"environment": place.name, "dry_run": False, "restored": list(done)}, text)
+    return 0
+
+
+def _show_staging_plan(shell: Shell, config: Config, place: Config, inputs: TrialInputs) -> int:
+    names = [file.name for file in inputs.pending]
+    before = f"with the schema up to {inputs.head or 'nothing'} ({len(inputs.before)} migrations) and generated rows"
+    lines = [
+        f"1. Check that {place.name} is not protected, has a database server of its own, and caches no reads.",
+        f"2. Make an empty database on that server, {before}.",
+        f"3. Upload there {inputs.old.name} and {inputs.new.name}, without traffic; check what they are bound to.",
+        "4. Set its database aside: renamed, closed, never written to. The empty one gets its name.",
+        f"5. Old code: {len(inputs.requests)} requests, twice.",
+        f"6. Migrate: {', '.join(names) or 'nothing'}.",
+        "7. New code: the same requests. 8. Old code again: the same requests.",
+        "9. Compare; put back the database, and the version that was live.",
+    ]
+    return _show_lines(shell, config, place.name, inputs, lines)
 
 
 def _show_plan(shell: Shell, config: Config, inputs: TrialInputs) -> int:
@@ -74,13 +115,18 @@ def _show_plan(shell: Shell, config: Config, inputs: TrialInputs) -> int:
         "6. New code: the same requests. 7. Old code again: the same requests.",
         "8. Compare answers, statements and rows; stop the twin.",
     ]
+    return _show_lines(shell, config, "twin", inputs, lines)
+
+
+def _show_lines(shell: Shell, config: Config, place: str, inputs: TrialInputs, lines: list[str]) -> int:
     record = {
         "environment": config.name,
         "dry_run": True,
+        "place": place,
         "from": inputs.old.name,
         "to": inputs.new.name,
         "head": inputs.head or None,
-        "migrations": names,
+        "migrations": [file.name for file in inputs.pending],
         "requests": len(inputs.requests),
     }
     shell.output.result("certify", record, "\n".join(lines))
@@ -88,14 +134,15 @@ def _show_plan(shell: Shell, config: Config, inputs: TrialInputs) -> int:
     return 0
 
 
-def _try(shell: Shell, config: Config, inputs: TrialInputs, wrangler_environment: str | None) -> Certificate:
+def _try(
+    shell: Shell, config: Config, place: Config | None, inputs: TrialInputs, wrangler_environment: str | None
+) -> Certificate:
     from backout.analysis.certify.judging import KnownCode
     from backout.analysis.certify.statements import find_in_code, select_known
     from backout.analysis.compatibility import judge
     from backout.runbook.certify.certificates import make_certificate
     from backout.runbook.certify.trial import run_round_trip
-    from backout.wiring.certify import CertifyStage
-    from backout.wiring.certify_inputs import deploy, make_copy
+    from backout.wiring.certify.inputs import deploy, make_copy, open_stage
 
     began = time.monotonic()
 
@@ -103,10 +150,10 @@ def _try(shell: Shell, config: Config, inputs: TrialInputs, wrangler_environment
         style = shell.output.talk
         shell.output.say(f"{style.dim(f'{time.monotonic() - began:5.1f} s')}  {text}")
 
-    say("start a twin without a network")
-    with CertifyStage() as stage:
+    say("start a twin without a network" if place is None else f"check {place.name}")
+    with open_stage(config, place) as stage:
         say(f"schema up to {inputs.head or 'nothing'}, and rows")
-        stage.database.prepare(inputs.before, inputs.seed, copy=make_copy(config))
+        stage.prepare(inputs.before, inputs.seed, make_copy(config))
         say(f"deploy the old code: {inputs.old.name}")
         old = deploy(stage, config, inputs.old, wrangler_environment)
         say(f"deploy the new code: {inputs.new.name}")
@@ -117,8 +164,9 @@ def _try(shell: Shell, config: Config, inputs: TrialInputs, wrangler_environment
         )
     known = KnownCode(select_known((*inputs.known, *find_in_code(old.text)), tables))
     verdicts = judge((*inputs.before, *inputs.pending))[len(inputs.before) :]
+    on = "" if place is None else place.name
     codes = ((inputs.old.version or old.hash, old.hash), (inputs.new.version or new.hash, new.hash))
-    return make_certificate(codes, inputs.head, inputs.pending, seen, known, verdicts, at=time.time())
+    return make_certificate(codes, inputs.head, inputs.pending, seen, known, verdicts, at=time.time(), place=on)
 
 
 def _show(shell: Shell, config: Config, certificate: Certificate) -> int:

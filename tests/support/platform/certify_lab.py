@@ -22,7 +22,7 @@ from backout.model.version import Version, VersionId
 from backout.runbook.certify.certificates import make_certificate
 from backout.runbook.certify.trial import run_round_trip
 from backout.twin import wrangler
-from backout.wiring.certify import CertifyStage
+from backout.wiring.certify.twin import CertifyStage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

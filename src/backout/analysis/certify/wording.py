@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def describe_certificate(certificate: Certificate) -> str:
     """Return what a trial says of the way back, and when it was."""
-    at = f"{to_utc(certificate.at):%Y-%m-%d %H:%M}Z"
+    at = f"{to_utc(certificate.at):%Y-%m-%d %H:%M}Z{f' in {certificate.place}' if certificate.place else ''}"
     if certificate.reversible is False:
         return f"a trial at {at} found no way back: {certificate.blocker}"
     if certificate.reversible is None:

@@ -165,6 +165,7 @@ class Certificate(Value, frozen=True):
         reasons: why `reversible` is None.
         shapes: fingerprints of the statements by which the new code wrote.
         at, expires_at: Unix seconds.
+        place: the environment in which the trial took place, "" for a local twin.
     """
 
     old: str
@@ -182,3 +183,4 @@ class Certificate(Value, frozen=True):
     shapes: tuple[str, ...]
     at: float
     expires_at: float
+    place: str = ""

@@ -18,6 +18,7 @@ def make_record(certificate: Certificate) -> dict[str, object]:
     """Return the keys of `backout.certify/1`."""
     coverage = certificate.coverage
     return {
+        "place": certificate.place or "twin",
         "from": certificate.old,
         "to": certificate.new,
         "from_code": certificate.old_code,
@@ -42,7 +43,8 @@ def make_record(certificate: Certificate) -> dict[str, object]:
 
 def format_text(certificate: Certificate, *, width: int = 100) -> str:
     """Return what was seen, step by step, then what follows from it."""
-    lines = [f"{certificate.old} -> {certificate.new}, after migration {certificate.head or 'none'}", ""]
+    place = f"In {certificate.place}: " if certificate.place else ""
+    lines = [f"{place}{certificate.old} -> {certificate.new}, after migration {certificate.head or 'none'}", ""]
     for step in certificate.steps:
         what = "migration" if step.name == "migrate" else "request"
         counted = f"{step.requests} {what}{'s' * (step.requests != 1)}, {step.failed} failed"

@@ -29,6 +29,7 @@ def make_certificate(
     verdicts: Sequence[MigrationVerdict],
     *,
     at: float,
+    place: str = "",
 ) -> Certificate:
     """Return the certificate of a trial.
 
@@ -40,6 +41,7 @@ def make_certificate(
         known: the old code's statements.
         verdicts: on the texts of `migrations`.
         at: when the trial ended (Unix seconds).
+        place: the environment in which it took place, "" for a local twin.
     """
     from backout.analysis.certify.judging import judge_round_trip  # with Postgres's parser, which a rollback waits for
 
@@ -61,6 +63,7 @@ def make_certificate(
         shapes=judged.shapes,
         at=at,
         expires_at=at + LASTS_S,
+        place=place,
     )
 
 

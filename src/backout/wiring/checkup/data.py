@@ -186,7 +186,7 @@ class _History:
         """Ask what is to be applied, and what it does to the code that is live."""
         from backout.analysis.checkup.deployment import check_pending_migrations
         from backout.analysis.recovery.migrations import assess
-        from backout.wiring.certificates import list_trials
+        from backout.wiring.certify.certificates import list_trials
         from backout.wiring.db.history import find_folder, list_known_migrations
 
         if self._state is None:

@@ -1,56 +1,61 @@
-"""Port TrialDatabase on a Postgres that was made for the trial, whose log is at hand.
+"""Port TrialDatabase on a Postgres that was made for the trial.
 
-What the application sends is read from the server's own log, not from the application or a proxy.
+What the application sends is asked of the server, not of the application or a proxy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Protocol
 
 from backout.errors import BackoutError
-from backout.providers.postgres.certify import generating, reading, rows
-from backout.providers.postgres.certify.log import PREFIX, WHO, ServerLog
+from backout.providers.postgres.certify import generating, reading, reread, rows
+from backout.providers.postgres.certify.log import WHO
 from backout.providers.postgres.server.session import open_application
 from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     import psycopg
 
     from backout.model.database.certificate import HeardStatement, RowLoss, TableRows
     from backout.model.database.compatibility import MigrationFile
+    from backout.providers.postgres.certify.reread import Answers
 
-_SETTINGS: Final = (
-    ("log_statement", "all"),
-    ("log_line_prefix", PREFIX),
-    ("log_min_messages", "error"),
-    ("log_parameter_max_length", "-1"),
-)
-_RELOADED_S: Final = 30.0
-_POLL_S: Final = 0.02
-_IN_NO_TRANSACTION: Final = "25001"
+
+class Heard(Protocol):
+    """What hears the application's statements."""
+
+    def begin(self, open_session: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]) -> None:
+        """Make ready for it; a session in the database is opened by the function."""
+        ...
+
+    def read(self) -> tuple[HeardStatement, ...]:
+        """Return what was sent since the last call."""
+        ...
 
 
 class CertifyDatabase:
     """Port TrialDatabase.
 
     Args:
-        url: of its superuser.
-        log: the server's log.
+        url: of its owner.
+        heard: hears what the application sends.
+        ask: sends the old code's requests that read, and returns their answers; None: by the statements alone, which
+            needs their values, and a superuser.
     """
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, heard: Heard, *, ask: Callable[[], Answers] | None = None) -> None:
         self._url = url
-        self._log = ServerLog(log)
+        self._heard = heard
+        self._ask = ask
 
     def prepare(
         self, files: Sequence[MigrationFile], seed: str = "", *, copy: Callable[[str], None] | None = None
     ) -> tuple[str, ...]:
-        """Have the server log what it hears, build the schema, fill its tables; return the tables without a row.
+        """Have what the server hears be kept, build the schema, fill its tables; return the tables without a row.
 
         Args:
             files: the migrations that the old code runs with.
@@ -60,11 +65,11 @@ class CertifyDatabase:
         Raises:
             BackoutError: a migration or the seed fails.
         """
-        self._log_all()
+        self._heard.begin(self.open_session)
         refused = self.migrate(files)
         if refused:
             raise BackoutError(f"the schema of the old code cannot be built: {refused}", where="the migrations")
-        with self._open() as connection:
+        with self.open_session() as connection:
             if seed:
                 self._run(connection, seed, "the seed")
             if copy is not None:
@@ -74,27 +79,27 @@ class CertifyDatabase:
 
     def clear(self) -> None:
         """Take everything out of it again."""
-        with self._open() as connection:
+        with self.open_session() as connection:
             connection.execute(rows.DROP_ALL)
             connection.execute("CREATE SCHEMA public")
 
     def read_rows(self) -> Mapping[str, TableRows]:
         """Return the rows of all tables of the application by table."""
-        with self._open() as connection:
+        with self.open_session() as connection:
             return rows.read_rows(connection)
 
     def find_losses(self, before: Mapping[str, TableRows]) -> tuple[RowLoss, ...]:
         """Return what the database does not hold any more, or holds with another value."""
-        with self._open() as connection:
+        with self.open_session() as connection:
             return rows.find_losses(connection, before)
 
     def take_statements(self) -> tuple[HeardStatement, ...]:
         """Return what the application sent since the last call."""
-        return self._log.read()
+        return self._heard.read()
 
     def migrate(self, files: Sequence[MigrationFile]) -> str:
         """Apply migrations, each as one script in one transaction; return why one could not be, "" else."""
-        with self._open() as connection:
+        with self.open_session() as connection:
             for file in files:
                 try:
                     self._run(connection, file.sql, file.name)
@@ -105,12 +110,15 @@ class CertifyDatabase:
     def count_read_again(
         self, rows: Mapping[str, Sequence[tuple[str | None, ...]]], statements: Sequence[HeardStatement]
     ) -> int:
-        """Return how many of these rows at least one of the statements depends on."""
-        with self._open() as connection:
+        """Return how many of these rows at least one of the statements, or of the application's answers, depends on."""
+        with self.open_session() as connection:
+            if self._ask is not None:
+                return reread.count_reread(connection, rows, self._ask)
             return reading.count_read_again(connection, rows, statements)
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[psycopg.Connection[Any]]:
+    def open_session(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a session. Raises AuthError, ProviderUnavailable: there is none, or it was lost."""
         import psycopg
 
         try:
@@ -140,17 +148,3 @@ class CertifyDatabase:
 
         for statement in pglast.split(script):
             connection.execute(statement.encode())
-
-    def _log_all(self) -> None:
-        """Have it log every statement from now on, in every new session."""
-        with self._open() as connection:
-            for name, value in _SETTINGS:
-                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
-            connection.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + _RELOADED_S
-        while time.monotonic() < deadline:
-            with self._open() as connection:
-                if connection.execute("SHOW log_statement").fetchone() == ("all",):
-                    return
-            time.sleep(_POLL_S)
-        raise BackoutError("it does not take its settings", where="the trial's database")

@@ -8,13 +8,18 @@ by `STATEMENT: SQL`. Lines that go on start with a tab.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Any, Final
 
+from backout.errors import BackoutError
 from backout.model.database.certificate import HeardStatement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    import psycopg
 
 WHO: Final = "backout-certify"
 """The name of our own sessions, which are left out."""
@@ -26,6 +31,14 @@ _SENT: Final = re.compile(r"(?:execute [^:]*|statement): (.*)", re.DOTALL)
 _PARAMETERS: Final = re.compile(r"[Pp]arameters: (.*)", re.DOTALL)
 _PARAMETER: Final = re.compile(r"\$(\d+) = (NULL|'(?:[^']|'')*')")
 _PLACE: Final = re.compile(r" at character \d+$")
+_SETTINGS: Final = (
+    ("log_statement", "all"),
+    ("log_line_prefix", PREFIX),
+    ("log_min_messages", "error"),
+    ("log_parameter_max_length", "-1"),
+)
+_RELOADED_S: Final = 30.0
+_POLL_S: Final = 0.02
 _FAILED: Final = ("ERROR", "FATAL")
 _SUCCESS: Final = "00000"
 
@@ -40,6 +53,20 @@ class ServerLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._at = 0
+
+    def begin(self, open_session: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]) -> None:
+        """Have the server log every statement from now on, in every new session. Raises BackoutError: it does not."""
+        with open_session() as connection:
+            for name, value in _SETTINGS:
+                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+            connection.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + _RELOADED_S
+        while time.monotonic() < deadline:
+            with open_session() as connection:
+                if connection.execute("SHOW log_statement").fetchone() == ("all",):
+                    return
+            time.sleep(_POLL_S)
+        raise BackoutError("it does not take its settings", where="the trial's database")
 
     def read(self) -> tuple[HeardStatement, ...]:
         """Return the statements since the last call, in the order in which they came; what failed comes once."""

@@ -83,7 +83,7 @@ def _run(
     try:
         with connection.transaction(force_rollback=True):
             for name, key in without:
-                connection.execute(_write_delete(name, keys[name], key))
+                connection.execute(write_delete(name, keys[name], key))
             given = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
             cursor = connection.execute(sql.SQL("EXECUTE certify") + given)
             return cursor.rowcount, repr(cursor.fetchall()) if cursor.description else ""
@@ -91,7 +91,8 @@ def _run(
         return None
 
 
-def _write_delete(name: str, columns: Sequence[str], key: Key) -> sql.Composed:
+def write_delete(name: str, columns: Sequence[str], key: Key) -> sql.Composed:
+    """Return the statement that removes a row, which is found by these columns."""
     tests = (
         sql.SQL("{}::text IS NOT DISTINCT FROM {}").format(sql.Identifier(column), sql.Literal(value))
         for column, value in zip(columns, key, strict=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import errors, sql
 
 from backout.model.database.certificate import RowLoss, TableRows
+from backout.providers.postgres.certify.log import WHO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,7 +154,7 @@ def _read(
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
     order = sql.SQL(" ORDER BY ") + sql.SQL(", ").join(map(sql.Identifier, key)) if key else sql.SQL("")
     most = sql.SQL(" LIMIT {}").format(sql.Literal(MOST_ROWS + 1)) if limited else sql.SQL("")
-    query = sql.SQL("SELECT {} FROM ").format(texts) + sql.SQL(name) + order + most
+    query = sql.SQL("SELECT {} FROM ").format(sql.SQL(f"/* {WHO} */ ") + texts) + sql.SQL(name) + order + most
     rows = [tuple(row) for row in connection.execute(query)]
     whole = not limited or len(rows) <= MOST_ROWS
     rows = rows[:MOST_ROWS] if limited else rows

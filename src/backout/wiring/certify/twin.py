@@ -24,15 +24,17 @@ from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.permissions import WRITE_SCRIPTS
 from backout.providers.postgres.certify.database import CertifyDatabase
+from backout.providers.postgres.certify.log import ServerLog
 from backout.twin import lifecycle, wrangler
 from backout.twin.home import mark_own_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from backout.model.bundle import Bundle
     from backout.model.database.certificate import TrialRequest
+    from backout.model.database.compatibility import MigrationFile
 
 SCRIPT: Final = "certify"
 _PREFIX: Final = "backout-certify-"
@@ -93,7 +95,7 @@ class CertifyStage:
         self._bundles = CloudflareBundles(self._client, self._account, SCRIPT)
         self._deployments = CloudflareDeployments(self._client, self._account, SCRIPT)
         log = self._folder / "twin" / "services" / "postgres" / "data.log"
-        self.database = CertifyDatabase(str(self._twin.postgres_dsn), log)
+        self.database = CertifyDatabase(str(self._twin.postgres_dsn), ServerLog(log))
         return self
 
     def __exit__(
@@ -107,6 +109,10 @@ class CertifyStage:
             lifecycle.stop_twin(self._folder / "twin")
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def prepare(self, files: Sequence[MigrationFile], seed: str, copy: Callable[[str], None] | None) -> None:
+        """Build the schema, and fill it. Raises BackoutError as `CertifyDatabase.prepare`."""
+        self.database.prepare(files, seed, copy=copy)
 
     def deploy_folder(self, folder: Path, names: Collection[str], environment: str | None = None) -> Code:
         """Deploy a project with wrangler.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.certify.requests import make_requests, parse_requests
-from backout.errors import UsageError
+from backout.errors import Refused, UsageError
 from backout.model.setting import describe_setting
 from backout.model.value import Value
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.sql_migrations import SqlMigrations
 from backout.providers.postgres.schema.statements import StatementFile
+from backout.rules import SafetyRule
+from backout.wiring.certify.staging import StagingStage
 from backout.wiring.db.history import find_folder, make_postgres_history
 from backout.wiring.platform import LateBundles, make_reader
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from backout.model.bundle import Bundle
     from backout.model.database.certificate import TrialRequest
     from backout.model.database.compatibility import MigrationFile
-    from backout.wiring.certify import CertifyStage, Code
+    from backout.wiring.certify.twin import CertifyStage, Code
 
 _LIVE_WITHIN_S = 30.0
 _REQUESTS_HINT = "docs/certify.md shows the lines; `certify.requests` in backout.toml names the file"
@@ -83,12 +86,13 @@ class TrialInputs(Value, frozen=True):
         return self.before[-1].name if self.before else ""
 
 
-def read_inputs(config: Config, folder: Path, options: TrialOptions) -> TrialInputs:
+def read_inputs(config: Config, folder: Path, options: TrialOptions, place: Config | None = None) -> TrialInputs:
     """Return them; nothing is started, and nothing is asked but the platform and the database where they must be.
 
     Args:
         folder: what relative paths are relative to.
         options: as typed.
+        place: the environment in which the trial takes place, None for a local twin.
 
     Raises:
         UsageError: a file or folder is missing or cannot be read, or the head is none of the migrations.
@@ -96,16 +100,22 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions) -> TrialInp
     """
     settings = config.environment.certify
     _check_database(config, options)
-    place = folder / options.migrations if options.migrations is not None else find_folder(config)
+    if place is not None and settings.data == "clone":
+        raise UsageError(
+            "rows of the database are copied to this host alone, never to another environment",
+            where=f"{config.path.name}: environments.{config.name}.certify.data",
+            hint='certify.data = "generated"; or leave out --on',
+        )
+    files = folder / options.migrations if options.migrations is not None else find_folder(config)
     head = options.after
     if head is None:
         head = make_postgres_history(config, config.database_url().reveal).read().head
-    before, pending = _split(SqlMigrations(place).read(), head)
+    before, pending = _split(SqlMigrations(files).read(), head)
     named = settings.requests if options.requests is None else folder / options.requests
     seed = settings.seed if options.seed is None else folder / options.seed
     statements = StatementFile(folder / options.statements).read() if options.statements is not None else ()
     return TrialInputs(
-        old=_find_live(config) if options.old is None else _find_source(folder, options.old),
+        old=_find_live(place or config) if options.old is None else _find_source(folder, options.old),
         new=_find_source(folder, options.new),
         before=before,
         pending=pending,
@@ -146,12 +156,50 @@ def _check_database(config: Config, options: TrialOptions) -> None:
         )
 
 
-def deploy(stage: CertifyStage, config: Config, source: Source, wrangler_environment: str | None) -> Code:
-    """Bring code onto the stage. Raises as `CertifyStage.deploy_folder` and `CertifyStage.upload`."""
+def deploy(
+    stage: CertifyStage | StagingStage, config: Config, source: Source, wrangler_environment: str | None
+) -> Code:
+    """Bring code onto the stage. Raises as `deploy_folder`, `upload` and `use_version` of the stage."""
+    if isinstance(stage, StagingStage):
+        if source.folder is None:
+            return stage.use_version(source.version)
+        return stage.deploy_folder(source.folder, wrangler_environment)
     if source.folder is not None:
         names = config.environment.secrets.required
         return stage.deploy_folder(source.folder, names, wrangler_environment)
     return stage.upload(_fetch_bundle(config, source.version))
+
+
+def open_stage(config: Config, place: Config | None) -> CertifyStage | StagingStage:
+    """Return where the trial takes place: a local twin, or the environment `place`."""
+    if place is None:
+        from backout.wiring.certify.twin import CertifyStage
+
+        return CertifyStage()
+    names = config.settings.environments
+    others = [replace(config, chosen=name) for name in names if name != place.name]
+    return StagingStage(place, [each for each in others if each.protected or each.name == config.name])
+
+
+def find_place(config: Config, name: str) -> Config:
+    """Return the configuration of an environment in which a trial is to take place.
+
+    Raises:
+        UsageError: there is none of that name, or it is the one that the trial is for.
+        Refused: it is protected.
+    """
+    if name not in config.settings.environments or (config.chosen is not None and name == config.name):
+        known = ", ".join(each for each in config.settings.environments if each != config.chosen)
+        raise UsageError(f"no other environment {name!r}", where=str(config.path), hint=f"one of: {known}")
+    place = replace(config, chosen=name)
+    if place.protected:
+        raise Refused(
+            f"{name} is protected: a trial never takes place there",
+            where=str(config.path),
+            rule=SafetyRule.IDENTITY,
+            options=("`--on` names a staging of your own; without it the trial takes place on a local twin",),
+        )
+    return place
 
 
 def make_copy(config: Config) -> Callable[[str], None] | None:

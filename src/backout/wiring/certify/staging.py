@@ -1,0 +1,255 @@
+"""The stage of `backout certify --on ENV`: a team's own staging, with an empty database in its own one's place.
+
+Code is uploaded first, and looked at; nothing of staging is touched before. What has to be put back is told by the
+names of the databases and the messages of the deployments alone, so that `put_back` needs no journal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from backout.decoding import decode_json
+from backout.errors import BackoutError, PartlyDone, Refused, UsageError
+from backout.model.bundle import SOURCE_MAP, hash_modules
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.cloudflare.read_caches import CloudflareReadCaches
+from backout.providers.postgres.certify.aside import SetAside
+from backout.providers.postgres.certify.counted import CountedStatements
+from backout.providers.postgres.certify.database import CertifyDatabase
+from backout.rules import SafetyRule
+from backout.twin import wrangler
+from backout.wiring.certify.application import StagingApplication
+from backout.wiring.certify.borders import check_bindings, check_staging, find_database, name_database
+from backout.wiring.certify.twin import Code
+from backout.wiring.platform import make_api, make_bundles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from backout.config import Config
+    from backout.model.database.compatibility import MigrationFile
+    from backout.model.deployment import Deployment
+    from backout.ports import HealthCheck
+
+_OURS: Final = "backout certify: "
+"""How the messages of a trial's deployments begin."""
+_BACK: Final = "put back what was live"
+_ANSWERS_S: Final = 120.0
+_ALONE: Final = 5
+"""So many looks after another have to be answered by the version that was made live."""
+_POLL_S: Final = 0.2
+
+
+class StagingStage:
+    """Staging for as long as a trial takes; use it as a context, which puts everything back.
+
+    Args:
+        config: of that environment.
+        others: of those that are protected, and of the one that the certificate is for.
+    """
+
+    def __init__(self, config: Config, others: Sequence[Config]) -> None:
+        self._config = config
+        self._others = others
+        self._folder = Path(tempfile.mkdtemp(prefix="backout-staging-"))
+        self._live = ""
+        self._is_touched = False
+
+    def __enter__(self) -> Self:
+        """Look whether a trial may take place there; nothing is changed.
+
+        Raises:
+            Refused, UsageError: it may not; what to do about it is named.
+            AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
+        """
+        try:
+            self._health = check_staging(self._config, self._others)
+            self._aside = SetAside(*find_database(self._config))
+            self._api = make_api(self._config, None)
+            self._deployments = _open_deployments(self._config)
+            self._bundles = make_bundles(self._config)
+            self._live = _find_live(self._config, self._deployments.history(), is_left=self._aside.is_left())
+            platform = self._config.environment.platform
+            _check_caches(CloudflareReadCaches(self._api.reads, self._config.account_id, platform.script))
+        except BaseException:
+            self._remove_folder()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put back what was there. Raises PartlyDone: something could not be, with the command that does."""
+        try:
+            if self._is_touched:
+                put_back(self._config)
+        finally:
+            self._remove_folder()
+
+    @property
+    def live(self) -> str:
+        """The version that was live before."""
+        return self._live
+
+    def prepare(self, files: Sequence[MigrationFile], seed: str, copy: Callable[[str], None] | None) -> None:
+        """Make the empty database, with the schema and rows in it; that of staging is not touched.
+
+        Raises:
+            BackoutError: the server, a migration or the seed refuses.
+        """
+        self._is_touched = True
+        self._aside.make()
+        self._heard = CountedStatements(lambda: self._url)
+        self._url = name_database(self._config.database_url().reveal(), self._aside.made)
+        self.database = CertifyDatabase(self._url, self._heard)
+        self.database.prepare(files, seed, copy=copy)
+
+    def deploy_folder(self, folder: Path, environment: str | None) -> Code:
+        """Upload a project with wrangler; it gets no traffic yet.
+
+        Raises:
+            UsageError: it is no such folder, or wrangler is not installed.
+            Refused: it is bound to what another environment has.
+            BackoutError: wrangler says no; with the end of its output.
+        """
+        platform = self._config.environment.platform
+        token = self._folder / "token"
+        token.unlink(missing_ok=True)
+        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(self._config.token().reveal())
+        run = wrangler.run_wrangler(
+            ["versions", "upload", "--name", platform.script, "--env", environment or "", "--message", "certify"],
+            cwd=folder,
+            api_base_url=str(platform.api_base_url),
+            account_id=self._config.account_id,
+            token_file=token,
+            log_dir=self._folder / "wrangler",
+        )
+        if run.returncode != 0:
+            said = (run.stderr or run.stdout)[-1500:].strip()
+            raise BackoutError(f"wrangler versions upload failed: {said}", where=str(folder))
+        return self.use_version(str(run.record("version-upload")["version_id"]))
+
+    def use_version(self, version: str) -> Code:
+        """Return the code of a version of staging's own Worker. Raises Refused: as `deploy_folder`."""
+        bundle = self._bundles.fetch(version)
+        check_bindings(decode_json(bundle.metadata, dict[str, object], what="the version's parts"), self._others)
+        modules = [each for each in bundle.modules if not each.content_type.startswith(SOURCE_MAP)]
+        text = "\n".join(module.content.decode("utf-8", "replace") for module in modules)
+        return Code(version, hash_modules(bundle.modules), text)
+
+    def open_application(self, old: Code, new: Code) -> StagingApplication:
+        """Exchange the databases, and return the application in both versions."""
+        self._aside.exchange()
+        codes = {"old": old, "new": new}
+
+        def switch(name: str) -> None:
+            self._deployments.activate(codes[name].version, message=f"{_OURS}{name} code", force=True)
+            _await_version(self._health, codes[name].version)
+
+        health = self._config.environment.health
+        application = StagingApplication(
+            str(health.url if health else ""), self._config.health_headers(), switch, lambda: self._heard.gap
+        )
+        self._url = self._config.database_url().reveal()
+        self.database = CertifyDatabase(self._url, self._heard, ask=application.read_again)
+        self._heard.begin(self.database.open_session)
+        return application
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def put_back(config: Config) -> tuple[str, ...]:
+    """Put back what a trial in staging left, and return what was done in sentences; it may be done twice.
+
+    Raises:
+        PartlyDone: a part could not be put back, or is not as it was; the other one was tried as well.
+    """
+    done, failed = [], []
+    try:
+        aside = SetAside(*find_database(config))
+        if aside.is_left():
+            aside.take_back()
+            done.append(f"database {aside.name} is the one that was set aside")
+    except BackoutError as error:
+        failed.append(f"the database: {error.what}")
+    try:
+        deployments = _open_deployments(config)
+        history = deployments.history()
+        before = next((each for each in history if not _is_trial(each)), None)
+        if history and _is_trial(history[0]):
+            if before is None:
+                raise BackoutError("what was live before is no longer in the provider's list")  # noqa: TRY301
+            deployments.activate(before.main, message=f"{_OURS}{_BACK}", force=True)
+            live = deployments.history()[0].sole
+            if live != before.main:
+                raise BackoutError(f"{live} is live, and not {before.main}")  # noqa: TRY301
+            done.append(f"version {live} is live again")
+    except BackoutError as error:
+        failed.append(f"the code: {error.what}")
+    if failed:
+        raise PartlyDone(
+            f"staging is not as it was before the trial: {'; '.join(failed)}",
+            where=config.name,
+            hint=f"backout certify --restore --on {config.name}",
+        )
+    return tuple(done)
+
+
+def _open_deployments(config: Config) -> CloudflareDeployments:
+    api = make_api(config, None)
+    script = config.environment.platform.script
+    return CloudflareDeployments(api.acts, config.account_id, script, reader=api.reads)
+
+
+def _is_trial(deployment: Deployment) -> bool:
+    return deployment.message.startswith(_OURS) and not deployment.message.endswith(_BACK)
+
+
+def _find_live(config: Config, history: Sequence[Deployment], *, is_left: bool) -> str:
+    """Return the version that is live. Raises Refused: an earlier trial left something, or the traffic is split."""
+    if is_left or (history and _is_trial(history[0])):
+        raise Refused(
+            "an earlier trial there was interrupted, and what was there before is not put back",
+            where=config.name,
+            rule=SafetyRule.DATA,
+            hint=f"backout certify --restore --on {config.name}",
+        )
+    sole = history[0].sole if history else None
+    if sole is None:
+        what = "its traffic is split between versions" if history else "nothing was ever deployed there"
+        raise UsageError(what, where=config.name, hint="deploy one version to all of its traffic, then try again")
+    return sole
+
+
+def _check_caches(caches: CloudflareReadCaches) -> None:
+    """Raise UsageError where Hyperdrive would answer for the database."""
+    on = [each for each in caches.read() if each.is_on]
+    if on:
+        raise UsageError(
+            f"Hyperdrive {on[0].name or on[0].id} answers reads from its cache: the old code would seem to read what "
+            "it does not ask the database for",
+            where="staging",
+            hint=f"npx wrangler hyperdrive update {on[0].id} --caching-disabled true",
+        )
+
+
+def _await_version(health: HealthCheck, version: str) -> None:
+    """Return when the health endpoint is answered by this version, look after look. Raises BackoutError: it is not."""
+    deadline, alone = time.monotonic() + _ANSWERS_S, 0
+    while alone < _ALONE:
+        alone = alone + 1 if health.look().version == version else 0
+        if time.monotonic() >= deadline:
+            raise BackoutError(
+                f"the health endpoint is not answered by version {version}, which was made live {_ANSWERS_S:.0f} s ago",
+                where="staging",
+                hint="/health has to say which version answers: docs/config.md, Proving a target",
+            )
+        time.sleep(_POLL_S)
