@@ -67,6 +67,15 @@ def test_it_shows_a_rollback_from_outside_and_does_nothing_itself(tmp_path: Path
     assert any(f"Version {story.good.id[:8]}" in each for each in list_seen(seen))
 
 
+def test_response_times_of_a_new_version_have_those_of_the_old_one_to_be_compared_with(tmp_path: Path) -> None:
+    """The criterion is judged by the same baseline that stands beside the response times."""
+    story = Story(tmp_path / "journal.sqlite")
+    readings: list[Reading] = []
+    monitor(story.tools(), readings.append, for_s=10, every_s=5)
+    (found,) = [each for each in readings[-1].criteria if each.name == "response time normal"]
+    assert found.state is not CriterionState.NOT_SET_UP, found
+
+
 def test_a_service_that_is_down_in_between_is_in_what_was_seen(tmp_path: Path) -> None:
     """At the end all is well again; what was seen says that it was not."""
     story = Story(tmp_path / "journal.sqlite")

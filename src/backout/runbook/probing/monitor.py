@@ -133,6 +133,7 @@ class Monitor:
         version = self._live.main
         served = (share.version for each in history[1:] for share in each.shares)
         self._left = next((each for each in served if not self._live.serves(each)), None)
+        is_new = not any(each.serves(version) for each in history[1:])  # else what it replaced is what was left
         criteria = tools.policy.criteria
         since = min(max(self._live.created_at, self.began_at - criteria.error_rate_for_s), now)
         baseline, usual_from = self._read_baseline(history, since)
@@ -143,7 +144,7 @@ class Monitor:
             started_at=since,
             live_version=version,
             left_version=self._left,
-            baseline=[row for row in baseline if row.version == version],
+            baseline=[row for row in baseline if is_new or row.version == version],
             has_health=tools.health is not None,
             has_traffic=tools.traffic is not None,
             fails_early=True,
