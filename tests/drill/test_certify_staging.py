@@ -6,12 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from certify_lab import OLD
 from certify_staging_lab import Staging
 from cli_shell import backout
+
+from backout.journal.sqlite import SqliteJournal
+from backout.providers.clock import SystemClock
+from backout.runbook.certify.certificates import list_counting
 
 from streamed import await_line
 
@@ -86,14 +91,19 @@ def test_what_the_file_alone_forbids(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.rotating("certify staging", 3)
 def test_a_trial_in_staging(staging: Staging, tmp_path: Path) -> None:
-    """Statements and rows are seen, the certificate is production's, and staging is as before."""
+    """A folder by wrangler: statements and rows are seen, the certificate is production's, and staging is as before."""
     staging.lay_out(tmp_path, ADD)
+    staging.write_folder(tmp_path / "new", NEW)
     before = staging.look()
-    code, found, said = run(tmp_path, write_words(staging, staging.upload("new", NEW)))
+    code, found, said = run(tmp_path, write_words(staging, "new", "--yes", "--wrangler-env", "staging"))
     assert (code, found.get("reversible"), found.get("place")) == (0, True, "staging"), (found, said)
     assert [step["failed"] for step in found["steps"]] == [0, 0, 0, 0]
     assert found["coverage"]["statements_seen"] == found["coverage"]["statements"] == 7, found["not_exercised"]
     assert found["coverage"]["rows_read_again"] > 0
+    journal = SqliteJournal(tmp_path / ".backout" / "journal.sqlite", SystemClock())
+    (kept,) = list_counting(journal, "production", now=time.time())
+    journal.close()
+    assert (kept.place, kept.new_code) == ("staging", found["to_code"])
     assert any("none was refused" in what for what in found["not_exercised"])
     assert (staging.look(), staging.live()) == (before, staging.old)
 

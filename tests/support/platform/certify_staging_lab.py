@@ -96,6 +96,28 @@ class Staging:
         made = replace(bundle, metadata=msgspec.json.encode(metadata), modules=modules)
         return CloudflareBundles(self._client, self.account, f"shop-{owner}").upload(made, message=name).id
 
+    def write_folder(self, folder: Path, routes: Mapping[str, Sequence[str]]) -> None:
+        """Write the shop with these routes as a project for wrangler, bound to staging's database."""
+        folder.mkdir()
+        (folder / "main.js").write_text(MAIN, encoding="utf-8")
+        for module in make_bundle("new", routes).modules:
+            (folder / module.name).write_bytes(module.content)
+        settings = {
+            "name": "shop",
+            "main": "main.js",
+            "compatibility_date": "2026-10-01",
+            "compatibility_flags": ["nodejs_compat"],
+            "no_bundle": True,
+            "rules": [{"type": "ESModule", "globs": ["**/*.js"]}],
+            "env": {
+                "staging": {
+                    "hyperdrive": [{"binding": "HYPERDRIVE", "id": self.hyperdrives["staging"]}],
+                    "version_metadata": {"binding": "VERSION"},
+                }
+            },
+        }
+        (folder / "wrangler.json").write_text(json.dumps(settings), encoding="utf-8")
+
     def make_live(self, version: str, *, owner: str = "staging") -> None:
         """Deploy a version."""
         deployments = CloudflareDeployments(self._client, self.account, f"shop-{owner}")
