@@ -232,7 +232,7 @@ class MinuteLaw:
     def is_usual(self, counts: Sequence[float]) -> bool:
         """Whether such counts of one minute are no evidence for any alternative (not clustered), as is quick to tell.
 
-        With a' = a + d and b' = b - d the log likelihood ratio is at most d times psi(a+u) - psi(a) - psi(b+v) + psi(b),
+        With a + d and b - d in it the log likelihood ratio is at most d (psi(a+u) - psi(a) - psi(b+v) + psi(b)),
         since the steps of the digamma function psi fall; and its slope at y lies between 1/y and 1/y + 1/y^2.
         """
         u, v, _, _ = counts
