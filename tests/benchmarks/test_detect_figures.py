@@ -181,6 +181,8 @@ def test_the_plan_holds_ten_thousand_watches_of_each_noise() -> None:
         if scenario.bad is None and scenario.watch_s == 900:
             counts[scenario.noise] += runs
     assert min(counts.values()) >= 10_000
+    for noise in Noise:  # alone as well, an outage that nothing tells from a bad version left out
+        assert sum(n for s, n in plan_noise([noise], "full") if report.counted(s)) >= 10_000
     assert {s for s, _ in plan("standard")} == {s for s, _ in plan("full")}
     assert ORACLE not in PEERS
 
