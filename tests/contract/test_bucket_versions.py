@@ -399,3 +399,14 @@ def test_the_gate_halves_when_the_store_asks_to_slow_down_and_grows_again() -> N
     for _ in range(20):
         gate.hear(CallFailed(ProviderRejected("SlowDown", status=503, where="x")))
     assert gate.limit == 1
+
+
+def test_the_gate_opens_fast_until_the_store_asks_to_slow_down_and_slowly_from_then_on() -> None:
+    gate = Gate(first=4, most=64)
+    for _ in range(20):
+        gate.grow()
+    assert gate.limit == 24
+    gate.hear(CallFailed(ProviderRejected("SlowDown", status=503, where="x")))
+    for _ in range(12):
+        gate.grow()
+    assert gate.limit == 12, "a round of twelve adds one, nearly"
