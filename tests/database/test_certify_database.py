@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from kept import template
 
+from backout.analysis.compatibility import judge
 from backout.errors import BackoutError, Refused
 from backout.model.database.certificate import HeardStatement, RowLoss
-from backout.model.database.compatibility import MigrationFile
+from backout.model.database.compatibility import Compatibility, MigrationFile, Reversible
 from backout.providers.postgres.certify.aside import SetAside
 from backout.providers.postgres.certify.cloning import copy_rows
 from backout.providers.postgres.certify.database import CertifyDatabase
@@ -267,3 +268,51 @@ def test_a_database_that_no_trial_made_is_not_thrown_away(server: Server) -> Non
         connection.execute("DROP DATABASE shop WITH (FORCE)")
         SetAside(f"{server.url}shop", "shop").take_back()
         assert connection.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^shop'").fetchone() == (1,)
+
+
+BY_ALEMBIC = (
+    """BEGIN;
+
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- Running upgrade  -> a1
+
+CREATE TABLE parcels (
+    id SERIAL NOT NULL,
+    total INTEGER NOT NULL,
+    PRIMARY KEY (id)
+);
+
+INSERT INTO alembic_version (version_num) VALUES ('a1') RETURNING alembic_version.version_num;
+
+COMMIT;
+""",
+    """BEGIN;
+
+-- Running upgrade a1 -> b2
+
+ALTER TABLE parcels ADD COLUMN note TEXT;
+
+UPDATE alembic_version SET version_num='b2' WHERE alembic_version.version_num = 'a1';
+
+COMMIT;
+""",
+)
+"""As `alembic upgrade base:a1 --sql` and `alembic upgrade a1:b2 --sql` print them (1.20.1)."""
+
+
+def test_what_alembic_prints_is_tried_as_any_other_sql(lab: Lab) -> None:
+    """With its transactions in it, and its own record of versions, which is nobody's row and no doubt."""
+    for text in BY_ALEMBIC:
+        assert lab.migrate(text) == ""
+    assert lab.database.read_rows()["parcels"].columns == ("id", "total", "note")
+    assert "alembic_version" not in lab.database.read_rows()
+    files = [MigrationFile(str(number), text) for number, text in enumerate(BY_ALEMBIC)]
+    assert {each.reversible for verdict in judge(files)[1:] for each in verdict.statements} == {
+        Reversible.YES,
+        Reversible.IF,
+    }
+    assert judge(files)[1].verdict is Compatibility.SAFE

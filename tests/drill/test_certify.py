@@ -192,8 +192,16 @@ def test_the_sample_application(tmp_path: Path) -> None:
             "this is D1",
             "twin up",
         ),
-        ('provider = "postgres", url_env = "DATABASE_URL", migrations = "alembic"', "alembic are Python", "--sql >"),
-        ('provider = "postgres", url_env = "DATABASE_URL", migrations = "django"', "django are Python", "sqlmigrate"),
+        (
+            'provider = "postgres", url_env = "DATABASE_URL", migrations = "alembic"',
+            "alembic are Python",
+            "--after 0001_name.sql",
+        ),
+        (
+            'provider = "postgres", url_env = "DATABASE_URL", migrations = "django"',
+            "django are Python",
+            "--after 0001_name.sql",
+        ),
     ],
 )
 def test_what_cannot_be_tried_is_refused_by_name(tmp_path: Path, database: str, says: str, next_: str) -> None:

@@ -152,7 +152,7 @@ def _check_database(config: Config, options: TrialOptions) -> None:
             f"the migrations of {database.migrations} are Python, which backout does not run",
             where=here,
             hint=f"print them as SQL: `{_BY_HAND[database.migrations]}`, then: "
-            "backout certify --new DIR --migrations trial --after 0001_name",
+            "backout certify --new DIR --migrations trial --after 0001_name.sql",
         )
 
 
