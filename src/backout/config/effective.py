@@ -46,7 +46,7 @@ class Config:
         no_commands: programs that the file names are not run.
         withheld: what was removed because of that, (environment, key).
         trusted: what `places` has judged already.
-        kept: what was made of it already, and is made once: connections to hosts.
+        kept: what was made of it, once: connections.
     """
 
     path: Path
@@ -67,11 +67,7 @@ class Config:
 
     @property
     def name(self) -> str:
-        """The environment's name.
-
-        Raises:
-            UsageError: none was chosen and there are several.
-        """
+        """The environment's name. Raises UsageError: none was chosen and there are several."""
         if self.chosen is None:
             names = ", ".join(self.settings.environments)
             raise UsageError("which environment?", where=str(self.path), hint=f"add -e NAME, one of: {names}")

@@ -38,11 +38,7 @@ def read(path: str) -> str:
 
 
 def read_below(folder: str, names: list[str] | None, name: str) -> dict[str, str]:
-    """Return the content of a file of that name in each folder below one, by the folder's name.
-
-    Args:
-        names: those folders alone; None: all whose names do not begin with a dot.
-    """
+    """Return each file of that name in folders below one, by these; `names`: those alone, None: all without a dot."""
     found = {}
     for each in sorted(os.listdir(folder) if names is None else names):
         path = os.path.join(folder, each, name)
@@ -62,7 +58,7 @@ def tell_change(path: str) -> int:
 
 
 def append(path: str, line: str) -> None:
-    """Append a line to a file, durable when this returns; a torn line before it is ended."""
+    """Append a line, durable when this returns; a torn one is ended first. Raises OSError: not all was written."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         size = os.fstat(descriptor).st_size
@@ -94,13 +90,8 @@ def make_folder(path: str, mode: int, there: bool) -> None:
             raise
 
 
-def lay_slots(folder: str, shown: str, deployment: str, slots: list[str]) -> None:
-    """Write the slots of a deployment into a new folder, and beside them a file that holds its id.
-
-    Args:
-        shown: that file's name.
-        slots: the address of each.
-    """
+def write_slots(folder: str, shown: str, deployment: str, slots: list[str]) -> None:
+    """Write slots, an address each, into a new folder, and beside them a file `shown` with their deployment's id."""
     make_folder(os.path.dirname(folder), 0o755, True)  # Caddy may be another user
     os.mkdir(folder, 0o755)
     write_new(os.path.join(folder, shown), deployment, 0o644)
@@ -234,7 +225,7 @@ def open_file(path: str) -> tuple[str, int, int]:
     return name, found.st_dev, found.st_ino
 
 
-def identify(path: str) -> tuple[int, int] | None:
+def find_identity(path: str) -> tuple[int, int] | None:
     """Return the device and inode of a file, None where there is none."""
     try:
         found = os.stat(path)
@@ -260,7 +251,7 @@ def close_file(opened: str) -> None:
 
 
 def lock(path: str) -> int | None:
-    """Hold a file's lock, and return what `unlock` needs, None where somebody else holds it."""
+    """Hold a file's lock, and return what `release_lock` needs, None where somebody else holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -270,7 +261,7 @@ def lock(path: str) -> int | None:
     return descriptor
 
 
-def unlock(held: int) -> None:
+def release_lock(held: int) -> None:
     """Let go of a lock."""
     os.close(held)
 
@@ -296,7 +287,7 @@ def _dial(path: str, within_s: float) -> socket.socket:
 
 
 def ask(path: str) -> tuple[int, str]:
-    """Return the status and the body of an answer to a GET on a Unix socket."""
+    """Return the status and the body of a GET on a Unix socket. Raises ConnectionAbortedError: it is no HTTP."""
     connection = _UnixConnection(path)
     try:
         connection.request("GET", "/")
@@ -311,7 +302,7 @@ def ask(path: str) -> tuple[int, str]:
 def fetch(
     address: str, method: str, target: str, headers: dict[str, str], within_s: float, most: int
 ) -> tuple[int, dict[str, str], str]:
-    """Return the status, the headers in lower case, and the first bytes of the body of an answer at "HOST:PORT"."""
+    """Return status, headers in lower case, and the body's first bytes. Raises ConnectionAbortedError, TimeoutError."""
     connection = http.client.HTTPConnection(address, timeout=within_s)
     try:
         connection.request(method, target, headers=headers)
@@ -340,7 +331,7 @@ def accepts(address: str) -> bool:
 
 
 def run(words: list[str], within_s: float) -> int:
-    """Run a command, and return its exit code."""
+    """Run a command, and return its exit code. Raises TimeoutError: it does not end."""
     try:
         ended = subprocess.run(  # what it starts stays
             words,
@@ -358,7 +349,7 @@ def run(words: list[str], within_s: float) -> int:
 DEEDS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(read, read_below, read_files, tell_change, append, write_new, make_folder, lay_slots, replace_link),
+        *(read, read_below, read_files, tell_change, append, write_new, make_folder, write_slots, replace_link),
         *(
             forget_slots,
             move,
@@ -367,12 +358,12 @@ DEEDS: dict[str, Callable[..., object]] = {
             unpack,
             hash_code,
             lock,
-            unlock,
+            release_lock,
             ask,
             fetch,
             accepts,
             open_file,
-            identify,
+            find_identity,
             measure,
             read_part,
             close_file,

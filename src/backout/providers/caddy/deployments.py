@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import (
@@ -23,6 +23,7 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.model.deployment import Deployment, DeploymentId, OnHost, Share
+from backout.model.value import Value
 from backout.model.version import VersionId
 from backout.providers.caddy.hosts import NOT_READ, Seen, read_hosts
 from backout.providers.caddy.ledger import Content, Entry
@@ -230,8 +231,7 @@ class CaddyDeployments:
             self._releases.start_on(switch.host, release.id)
 
 
-@dataclass(frozen=True)
-class _Switch:
+class _Switch(Value, frozen=True):
     """What is to be live on a host: its releases, with the percentage of each."""
 
     host: Host

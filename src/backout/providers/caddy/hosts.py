@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
@@ -26,8 +25,7 @@ NOT_READ: Final = (ProviderUnavailable, AuthError)
 """How a host fails that was not reached, or whose Caddy says nothing: nothing is known of it."""
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(Value, frozen=True):
     """One host."""
 
     releases: ReleaseFolder

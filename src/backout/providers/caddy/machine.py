@@ -72,9 +72,9 @@ class Machine(ABC):
         """Make a folder; `there`: it may be there already."""
         self._do("make_folder", path=str(path), mode=mode, there=there)
 
-    def lay_slots(self, folder: PurePath, shown: str, deployment: str, slots: Sequence[str]) -> None:
+    def write_slots(self, folder: PurePath, shown: str, deployment: str, slots: Sequence[str]) -> None:
         """Write slots into a new folder, and a file `shown` with the id of their deployment."""
-        self._do("lay_slots", folder=str(folder), shown=shown, deployment=deployment, slots=list(slots))
+        self._do("write_slots", folder=str(folder), shown=shown, deployment=deployment, slots=list(slots))
 
     def replace_link(self, link: PurePath, to: str, beside: PurePath) -> None:
         """Have a link lead elsewhere, in one step; `beside`: a name that is not there yet."""
@@ -123,7 +123,7 @@ class Machine(ABC):
             yield
         finally:
             with contextlib.suppress(Exception):  # a connection that is gone holds nothing
-                self._do("unlock", held=held)
+                self._do("release_lock", held=held)
 
     def ask(self, socket: PurePath) -> tuple[int, str]:
         """Return the status and the body of an answer to a GET on a Unix socket."""
@@ -150,9 +150,9 @@ class Machine(ABC):
         name, device, inode = self._do("open_file", path=str(path))
         return str(name), (int(device), int(inode))
 
-    def identify(self, path: PurePath) -> tuple[int, int] | None:
+    def find_identity(self, path: PurePath) -> tuple[int, int] | None:
         """Return the device and inode of a file, None where there is none."""
-        found = self._do("identify", path=str(path))
+        found = self._do("find_identity", path=str(path))
         return None if found is None else (int(found[0]), int(found[1]))
 
     def measure(self, opened: str) -> int | None:

@@ -177,7 +177,7 @@ class ReleaseFolder:
         lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
         self.machine.write_new(place / _ENVIRONMENT, lines.encode())
         self.machine.write_new(place / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
-        self.machine.lay_slots(place / ALONE, SHOWN, f"{release.id}-by-hand", share_slots({release.address: 100.0}))
+        self.machine.write_slots(place / ALONE, SHOWN, f"{release.id}-by-hand", share_slots({release.address: 100.0}))
 
     def prepare(self, tag: str = "") -> None:
         """Make the folder, with an id, where it is not there yet. Raises BackoutError.

@@ -61,6 +61,6 @@ class RemoteDisk:
         """Open a file."""
         return RemoteFile(self._machine, path)
 
-    def identify(self, path: Path) -> Identity | None:
+    def find_identity(self, path: Path) -> Identity | None:
         """Return which file a path leads to."""
-        return self._machine.identify(path)
+        return self._machine.find_identity(path)

@@ -48,7 +48,7 @@ class LiveSlots:
         """
         with self._explain("the slots of the deployment cannot be written, so nothing is switched"):
             folder = self._releases / _DEPLOYMENTS / deployment
-            self._machine.lay_slots(folder, SHOWN, deployment, share_slots(shares))
+            self._machine.write_slots(folder, SHOWN, deployment, share_slots(shares))
 
     def switch(self, deployment: str) -> None:
         """Make the laid slots of a deployment live: one rename. Raises BackoutError: it was not made."""

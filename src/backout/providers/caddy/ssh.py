@@ -78,7 +78,7 @@ class SshMachine(Machine):
         """Send a folder as an archive, through a file that has no name."""
         with tempfile.TemporaryFile() as packed:
             with tarfile.open(fileobj=packed, mode="w") as archive:
-                archive.add(folder, ".", filter=_own_by_nobody)
+                archive.add(folder, ".", filter=_drop_owner)
             size = packed.tell()
             packed.seek(0)
             self._exchange("unpack", {"to": str(to), "size": size}, lambda link: link.send_file(packed))
@@ -131,7 +131,7 @@ class SshMachine(Machine):
         )
 
 
-def _own_by_nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _drop_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """Have it belong to whoever unpacks it."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""

@@ -53,7 +53,7 @@ class Disk(Protocol):
         """Open a file."""
         ...
 
-    def identify(self, path: Path) -> Identity | None:
+    def find_identity(self, path: Path) -> Identity | None:
         """Return which file a path leads to, None where there is none."""
         ...
 
@@ -82,7 +82,7 @@ class LocalDisk:
         """Open a file."""
         return _LocalFile(path)
 
-    def identify(self, path: Path) -> Identity | None:
+    def find_identity(self, path: Path) -> Identity | None:
         """Return which file a path leads to."""
         try:
             found = path.stat()
@@ -148,7 +148,7 @@ class GrowingFile:
     def _has_been_replaced(self) -> bool:
         """Whether the path leads to another file now; a path that leads nowhere is a rotation in the middle."""
         assert self._file is not None
-        there = self._disk.identify(self.path)
+        there = self._disk.find_identity(self.path)
         return there is not None and there != self._file.identity
 
     def _new(self) -> Iterator[Line]:
