@@ -87,3 +87,16 @@ def test_releases_are_stopped_started_and_pruned(shop: CaddyShop) -> None:
     gone = shop.run("release", "prune", "--keep", "0", "--json").json["removed"]
     assert [each["id"] for each in gone] == [first]  # type: ignore[attr-defined]
     assert not (shop.host.releases.folder / first).exists()
+
+
+@pytest.mark.long
+def test_releases_behind_caddy_conform(shop: CaddyShop) -> None:
+    """Each question of `backout conformance`, asked of a real Caddy; what was live still is."""
+    shop.push("good")
+    live = shop.push("better").json["live"]
+    found = shop.run("conformance", "--yes", "--json").json
+    passed = {str(each["name"]): each["passed"] for each in found["calls"]}  # type: ignore[attr-defined]
+    assert found["conforms"] is True
+    assert set(passed.values()) == {True}
+    assert len(passed) == 8
+    assert shop.push("sick", ends=1).json["live"] == live
