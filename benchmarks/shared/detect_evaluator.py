@@ -25,9 +25,9 @@ from backout.analysis.detector.stream_set import make_labelled_latency
 from backout.analysis.shifts import PART
 from backout.analysis.statistics.baseline import FEW_LATENCIES
 from backout.analysis.statistics.minute_law import MinuteLaw
-from backout.analysis.statistics.quantiles import find_thresholds
-from backout.analysis.statistics.route_times import RouteTimes, find_edges, weigh_routes
+from backout.analysis.statistics.quantiles import RouteTimes, find_thresholds
 from backout.analysis.statistics.route_times import count_slower as count_once
+from backout.analysis.statistics.route_times import find_edges, weigh_routes
 from backout.model.guard.signals import merge_counts
 from backout.model.guard.verdict import Cause
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shared.detect_traffic import Side
 
-    from backout.analysis.statistics.route_times import RouteTimes
+    from backout.analysis.statistics.quantiles import RouteTimes
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -24,12 +24,11 @@ from backout.analysis.shifts import PART
 from backout.analysis.shifts.strata import fold_by_stratum
 from backout.analysis.statistics.baseline import FEW_LATENCIES
 from backout.analysis.statistics.noninferiority import NonInferiority
-from backout.analysis.statistics.quantiles import Thresholds, find_thresholds
+from backout.analysis.statistics.quantiles import RouteTimes, Thresholds, find_thresholds
 from backout.analysis.statistics.rates import mix
 from backout.analysis.statistics.retry_clustering import RetryClusters, RetryClustersState
 from backout.analysis.statistics.route_times import (
     NAMELESS,
-    RouteTimes,
     add_latencies,
     count_slower,
     find_edges,

@@ -15,8 +15,7 @@ from backout.model.value import Value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from backout.analysis.statistics.quantiles import Thresholds
-    from backout.analysis.statistics.route_times import RouteTimes
+    from backout.analysis.statistics.quantiles import RouteTimes, Thresholds
 
 MINUTE_S = 60
 FLOOR = 0.0005

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from backout.model.guard.signals import BUCKET_RATIO, BUCKETS, find_bucket, get_bucket_floor_ms
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,22 @@ TAILS = ("p50", "p95", "p99", "2*p99")
 
 Thresholds = tuple[int, int, int, int]
 """Buckets; a latency is above a threshold when its bucket is greater."""
+
+_NO_WEIGHTS = (1.0,) * len(TAILS)
+
+
+class RouteTimes(Value, frozen=True):
+    """What was usual of one route.
+
+    Args:
+        edges: its thresholds.
+        weights: what an answer above each of them weighs in a test: less than 1 where the route's share may be higher
+            than that of all of them, because few were measured or many took equally long.
+    """
+
+    edges: Thresholds
+    weights: tuple[float, ...] = _NO_WEIGHTS
+
 
 _in_buckets = math.log(BUCKET_RATIO).__rtruediv__
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.shifts.strata import fold_by_stratum
 from backout.analysis.statistics.beta import upper_bound
-from backout.analysis.statistics.quantiles import TAILS, Thresholds, count_above, find_thresholds
+from backout.analysis.statistics.quantiles import TAILS, RouteTimes, Thresholds, count_above, find_thresholds
 from backout.model.guard.signals import Counts, merge_counts
-from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,20 +24,6 @@ _FEW = 5
 """The fewest latencies of a route that is compared with itself."""
 _UNSURE = 0.1
 """Chance that a route's share is higher than its bound, shared out among the routes by their latencies."""
-_NO_WEIGHTS = (1.0,) * len(TAILS)
-
-
-class RouteTimes(Value, frozen=True):
-    """What was usual of one route.
-
-    Args:
-        edges: its thresholds.
-        weights: what an answer above each of them weighs in a test: less than 1 where the route's share may be higher
-            than that of all of them, because few were measured or many took equally long.
-    """
-
-    edges: Thresholds
-    weights: tuple[float, ...] = _NO_WEIGHTS
 
 
 class Slower(NamedTuple):
