@@ -70,7 +70,7 @@ _NOT_YET: Final = re.compile(
     r"(?:unexpected pageaddr|invalid magic number|invalid info bits) \S+ in (?:WAL|log) segment ([0-9A-F]{24}), "
     r"(?:LSN \S+, )?offset (\d+)"
 )
-FENCE_MESSAGE: Final = "backout fence"
+FENCE_MESSAGE: Final = "fence of backout"
 """What a transaction that raises or opens a fence says first, in the WAL alone: its changes to roles are no one's."""
 _PAGE: Final = 8192
 _PAGE_HEADERS: Final = frozenset({24, 40})
