@@ -184,6 +184,7 @@ READS = {
     "wiring/drills/ground.py": "a drill's own application, which has none",
     "wiring/drills/night.py": "a drill's own application, which has none",
     "wiring/drills/post_mortems.py": "a drill's own application, which has none",
+    "wiring/certify/staging.py": "put back as whatever was live in staging",
     "wiring/drills/rehearsal.py": "a drill's own application, or what is live in staging before and after",
     "wiring/drills/targets.py": "a drill's own application, which has none",
     "wiring/drills/trial.py": "a drill's own application, which has none",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.ports import HealthCheck
 
-_OURS: Final = "backout certify: "
+_OURS: Final = "trial by backout: "
 """How the messages of a trial's deployments begin."""
 _BACK: Final = "put back what was live"
 _ANSWERS_S: Final = 120.0
