@@ -22,8 +22,9 @@ NAMELESS = ""
 """The route of answers whose route the source does not tell."""
 _FEW = 5
 """The fewest latencies of a route that is compared with itself."""
-_UNSURE = 0.1
-"""Chance that a route's share is higher than its bound, shared out among the routes by their latencies."""
+_SMALL, _UNSURE, _UNSURE_OF_LARGE = 0.03, 0.1, 0.5
+"""Chance that a route's share is higher than its bound: of routes with less than 3 % of all latencies it is
+shared out by these. Larger ones are known nearly as well as all together, whose bound is the law's."""
 
 
 class Slower(NamedTuple):
@@ -71,7 +72,8 @@ def weigh_routes(
     found = {}
     for name, each in edges.items():
         total, *above = count_above(latencies[name], each)
-        unsure = _UNSURE * total / whole
+        part = total / whole
+        unsure = _UNSURE * part if part < _SMALL else _UNSURE_OF_LARGE
         weights = (min(1.0, p0 / upper_bound(hits, total, unsure)) for hits, p0 in zip(above, shares, strict=True))
         found[name] = RouteTimes(each, tuple(weights))
     return found
