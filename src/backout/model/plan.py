@@ -119,6 +119,13 @@ class Plan(Value, frozen=True):
                 return step
         raise KeyError(action)
 
+    def find_place(self, kind: type[StepArguments]) -> int:
+        """Return the index of the (last) step of that kind. Raises KeyError: the plan has none."""
+        found = [place for place, step in enumerate(self.steps) if step.action == kind.action]
+        if not found:
+            raise KeyError(kind.action)
+        return found[-1]
+
     def has(self, kind: type[StepArguments]) -> bool:
         """Whether it has a step of that kind."""
         return any(step.action == kind.action for step in self.steps)

@@ -44,6 +44,7 @@ from backout.ports.journal import (
     StepContext,
     Unknown,
     find_result,
+    list_progress,
 )
 from backout.ports.measuring import (
     Clock,
@@ -190,4 +191,5 @@ __all__ = [
     "WaitsForVersion",
     "WalReader",
     "find_result",
+    "list_progress",
 ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from backout.model.guard.signals import Counts
     from backout.model.incident.incident import Event, Run
-    from backout.model.plan import Json, Plan
+    from backout.model.plan import Json, Plan, StepArguments
     from backout.model.steps.base import Arguments
     from backout.model.version import Mark, VersionMark
 
@@ -167,6 +167,18 @@ def find_result(runs: Runs, run: str, kind: type[Arguments[R]]) -> R | None:
     if found is None:
         return None
     return decode_values(found, kind.result_type(), what=f"the record of step {kind.action}", where=run)
+
+
+def list_progress(journal: Journal, run: Run, kind: type[StepArguments]) -> list[Mapping[str, Json]]:
+    """Return what the run's (last) step of a kind recorded as progress, over all attempts, oldest first.
+
+    Other steps of a run record theirs under the same names, so that of a whole run tells nothing.
+
+    Raises:
+        KeyError: the plan has no such step.
+    """
+    place = run.plan.find_place(kind)
+    return [event.data for event in journal.events(run=run.id, kind="step.progress") if event.step == place]
 
 
 class Marks(Protocol):

@@ -225,8 +225,8 @@ class PaperServer:
     def find(self, name: str) -> SideInstance | None:
         return self._describe(name) if name in self.sides and self.sides[name].folder.exists() else None
 
-    def begin(self, order: SideOrder, progress: object) -> SideInstance:
-        del progress
+    def begin(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
+        progress("replaying", 80_000_000, 90_000_000)
 
         def begin() -> None:
             if order.name in self.sides:

@@ -17,7 +17,7 @@ from backout.model.remark import RemarkKind
 from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeStep, WatchStep
 from backout.model.value import Value
 from backout.model.version import Mark
-from backout.ports import find_result
+from backout.ports import find_result, list_progress
 from backout.runbook.guard.held import (
     SHIFT_RULE,
     accept_as_intended,
@@ -213,8 +213,8 @@ def _is_marked(tools: Toolbox, run: Run, history: Sequence[Deployment]) -> bool:
 def _read_last_told(tools: Toolbox, run: Run) -> list[str]:
     """Return the shifts that hold a running watch, as it last reported them."""
     names: list[str] = []
-    for event in tools.journal.events(run=run.id, kind="step.progress"):
-        said = event.data.get("holding")
+    for told in list_progress(tools.journal, run, WatchStep):
+        said = told.get("holding")
         if isinstance(said, list):
             names = [str(name) for name in said]
     return names

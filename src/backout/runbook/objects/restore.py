@@ -27,7 +27,7 @@ from backout.model.steps.objects import (
 )
 from backout.plan.objects import get_order, name_lane, plan_restore, plan_undo
 from backout.plan.target import parse_time
-from backout.ports import Action, AnyAction, Done, NotDone
+from backout.ports import Action, AnyAction, Done, NotDone, list_progress
 from backout.runbook.action_table import ActionTable
 from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
 from backout.runbook.objects.tools import ObjectTools
@@ -208,9 +208,10 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
 
     def _complete(self, run: str) -> None:
         tools = self._tools
-        told = [event.data.get("done") for event in tools.journal.events(run=run, kind="step.progress")]
-        begin = max((each for each in told if isinstance(each, int)), default=None)
-        if begin is None or begin >= count_noted(tools, run):
+        interrupted = tools.runs.find(run)
+        assert interrupted is not None
+        told = list_progress(tools.journal, interrupted, RestoreObjectsStep)
+        if not told or (begin := decode_values(told[-1]["done"], int)) >= count_noted(tools, run):
             return
         survey = find_survey(tools, run)
         changes = tools.notes.read(run, begin, _CHUNK)
