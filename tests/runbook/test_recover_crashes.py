@@ -138,6 +138,22 @@ def test_taken_back_before_anything_was_stopped(quick_path: Path) -> None:
     assert not night.server.sides
 
 
+def test_taken_back_while_objects_were_restored(quick_path: Path) -> None:
+    """What it had brought back until then goes again; how far other steps of the run came tells nothing of that."""
+    night = Night(quick_path)
+    seen: list[str] = []
+
+    def crash(name: str) -> None:
+        seen.append(name)
+        if name == "after objects.carry_out" and seen.count(name) == 2:
+            raise Crash(name)
+
+    assert not run_with(night, crash)
+    assert take_back(night.tools()) is not None
+    night.stop_watching()
+    check_taken_back(night)
+
+
 class FailAt:
     """Fails a call of a port, before its effect or after it, for as long as it is on."""
 
