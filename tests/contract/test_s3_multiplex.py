@@ -217,6 +217,25 @@ def test_silence_has_an_end() -> None:
     assert len(server.asked) == 1
 
 
+def test_a_store_that_works_long_and_sends_a_byte_now_and_then_is_awaited() -> None:
+    """As S3 does it with a copy: white space before the answer keeps the connection."""
+
+    class Handler(Quiet):
+        def do_PUT(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(5 + len(COPIED)))
+            self.end_headers()
+            for _ in range(5):
+                time.sleep(0.5)
+                self.wfile.write(b" ")
+            self.wfile.write(COPIED)
+
+    with serve(Handler) as server:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        with make_client(endpoint, 1.5, retry=Retry(attempts=1)) as client:
+            assert client.multiplex(Gate()).run([copy("k")]) == ["kabc"]
+
+
 def test_nobody_there_is_said() -> None:
     with make_client(refused_url()) as client, pytest.raises(ProviderUnavailable, match="S3 did not answer"):
         client.multiplex(Gate()).run([copy("k")])

@@ -259,6 +259,7 @@ class _Run(Generic[R]):
         """Send what is left of a call; what the connection does not take yet is left again."""
         with suppress(*self._again):
             wire.unsent = wire.unsent[wire.inner.send(wire.unsent) :]
+            wire.quiet_by = time.monotonic() + self._settings.timeout_s
         watched = _BOTH if wire.unsent else _READ
         if watched != wire.watched:
             wire.watched = watched
@@ -284,6 +285,7 @@ class _Run(Generic[R]):
         while not answer.is_over:
             number = wire.inner.recv_into(self._buffer)
             wire.received += number
+            wire.quiet_by = time.monotonic() + self._settings.timeout_s
             if wire.received > MOST_READ:
                 raise MalformedHead("the answer is longer than it may be")
             if number:
