@@ -401,6 +401,20 @@ def test_the_gate_halves_when_the_store_asks_to_slow_down_and_grows_again() -> N
     assert gate.limit == 1
 
 
+def test_the_gate_halves_once_a_round() -> None:
+    """Sixteen calls that are refused at once say one thing, and not that one call at a time is too many."""
+    gate = Gate(first=16)
+    begun = time.monotonic()
+    for _ in range(16):
+        failed = CallFailed(ProviderRejected("SlowDown", status=503, where="x"))
+        failed.begun = begun
+        gate.hear(failed)
+    assert gate.limit == 8
+    failed.begun = time.monotonic()
+    gate.hear(failed)
+    assert gate.limit == 4
+
+
 def test_the_gate_opens_fast_until_the_store_asks_to_slow_down_and_slowly_from_then_on() -> None:
     gate = Gate(first=4, most=64)
     for _ in range(20):

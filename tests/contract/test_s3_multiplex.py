@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ from receivers import certificate
 from scripted_server import ScriptedServer, answer, hang, raw_answer, refused_url, scripted_server
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from backout.providers.s3.exchanges import Exchange
@@ -49,13 +50,13 @@ class Lab:
 
 
 def make_client(
-    endpoint: str, timeout_s: float = 10.0, heard: list[CallFailed] | None = None, retry: Retry = RETRY
+    endpoint: str,
+    timeout_s: float = 10.0,
+    hear: Callable[[CallFailed], None] = lambda _failed: None,
+    retry: Retry = RETRY,
 ) -> S3Client:
-    heard = [] if heard is None else heard
     credentials = S3Credentials("AKID", "secret")
-    return S3Client(
-        S3Settings(endpoint, credentials, timeout_s=timeout_s, retry=retry, hear=heard.append), SystemClock()
-    )
+    return S3Client(S3Settings(endpoint, credentials, timeout_s=timeout_s, retry=retry, hear=hear), SystemClock())
 
 
 def copy(key: str) -> Generator[Exchange, None, str]:
@@ -68,8 +69,10 @@ class Quiet(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def say(self, status: int, body: bytes) -> None:
+    def say(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[:7])
@@ -95,10 +98,14 @@ def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTPServer
         thread.join(60)
 
 
+def locate(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     heard: list[CallFailed] = []
-    with scripted_server() as server, make_client(server.url, heard=heard) as client:
+    with scripted_server() as server, make_client(server.url, hear=heard.append) as client:
         yield Lab(server, client, Gate(first=1, most=1), heard)
 
 
@@ -121,15 +128,54 @@ def test_connections_stay_for_what_is_asked_next(lab: Lab) -> None:
     assert lab.server.connections == 1
 
 
-def test_a_call_that_is_refused_for_now_is_tried_again_behind_others(lab: Lab) -> None:
+def test_a_call_that_is_refused_for_now_is_tried_again_behind_others() -> None:
     """A 503, and an error behind a 200: the pace hears of both, and each attempt is signed anew."""
-    lab.server.will(answer(SLOW_DOWN, 503, Retry_After="1"), answer(LATE), answer(COPIED))
-    assert lab.run(3) == ["k0abc", "k1abc", "k2abc"]
-    assert len(lab.heard) == 2
-    assert [one.target[-2:] for one in lab.server.asked][:2] == ["k0", "k1"]
-    assert lab.server.asked[-1].target.endswith("k0"), "it waited for as long as the store asked for"
-    signatures = [one.headers["authorization"] for one in lab.server.asked if one.target.endswith("k0")]
-    assert len(set(signatures)) == 2
+    asked: list[tuple[str, str]] = []
+
+    class Handler(Quiet):
+        def do_PUT(self) -> None:
+            key = self.path[-2:]
+            is_first = key not in dict(asked)
+            asked.append((key, self.headers["Authorization"]))
+            if is_first and key == "k0":
+                self.say(503, SLOW_DOWN, Retry_After="1")
+            else:
+                self.say(200, LATE if is_first and key == "k1" else COPIED)
+
+    heard: list[CallFailed] = []
+    with serve(Handler) as server, make_client(locate(server), hear=heard.append) as client:
+        made = client.multiplex(Gate(first=2, most=2)).run(copy(f"k{place}") for place in range(4))
+    assert made == ["k0abc", "k1abc", "k2abc", "k3abc"]
+    assert len(heard) == 2
+    assert asked[-1][0] == "k0", "it waited for as long as the store asked for"
+    assert len({signature for key, signature in asked if key == "k0"}) == 2
+
+
+def test_a_burst_of_refusals_is_waited_for_and_waiting_for_a_turn_is_no_attempt() -> None:
+    """Each of forty copies is refused twice; to make them all takes longer than one of them may."""
+    asked: Counter[str] = Counter()
+    unfinished: set[str] = set()
+    most = [0]
+
+    class Handler(Quiet):
+        def do_PUT(self) -> None:
+            asked[self.path] += 1
+            unfinished.add(self.path)
+            most[0] = max(most[0], len(unfinished))
+            time.sleep(0.1)
+            if asked[self.path] <= 2:
+                self.say(503, SLOW_DOWN)
+            else:
+                unfinished.remove(self.path)
+                self.say(200, COPIED)
+
+    gate = Gate(first=20)
+    retry = Retry(attempts=10, total_s=3.0)
+    with serve(Handler) as server, make_client(locate(server), retry=retry, hear=gate.hear) as client:
+        made = client.multiplex(gate).run(copy(f"k{place}") for place in range(40))
+    assert made == [f"k{place}abc" for place in range(40)]
+    assert set(asked.values()) == {3}
+    assert most[0] <= 20, "what is to be asked again goes ahead of what was not asked yet"
 
 
 def test_an_error_that_a_work_catches_is_its_own(lab: Lab) -> None:
@@ -173,7 +219,7 @@ def test_what_is_on_its_way_is_awaited_when_another_one_fails() -> None:
 
     with (
         serve(Handler) as server,
-        make_client(f"http://127.0.0.1:{server.server_port}") as client,
+        make_client(locate(server)) as client,
         pytest.raises(BackoutError, match="403"),
     ):
         client.multiplex(Gate(first=2)).run(note(f"k{place}") for place in range(5))
@@ -223,17 +269,15 @@ def test_a_store_that_works_long_and_sends_a_byte_now_and_then_is_awaited() -> N
     class Handler(Quiet):
         def do_PUT(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", str(5 + len(COPIED)))
+            self.send_header("Content-Length", str(7 + len(COPIED)))
             self.end_headers()
-            for _ in range(5):
+            for _ in range(7):
                 time.sleep(0.5)
                 self.wfile.write(b" ")
             self.wfile.write(COPIED)
 
-    with serve(Handler) as server:
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        with make_client(endpoint, 1.5, retry=Retry(attempts=1)) as client:
-            assert client.multiplex(Gate()).run([copy("k")]) == ["kabc"]
+    with serve(Handler) as server, make_client(locate(server), 2.0, retry=Retry(attempts=1)) as client:
+        assert client.multiplex(Gate()).run([copy("k")]) == ["kabc"]
 
 
 def test_nobody_there_is_said() -> None:

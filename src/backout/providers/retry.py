@@ -5,7 +5,9 @@ An adapter raises `CallFailed` for each failed attempt and says whether it is pe
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.decoding import Undecodable, parse_http_date
@@ -30,6 +32,9 @@ class CallFailed(Exception):
         error: raised to the caller if this was the last attempt.
         permanent: another attempt would end the same way.
         retry_after_s: the wait that the provider asked for, or None.
+
+    Attributes:
+        begun: when the attempt was, by `time.monotonic()`; set by what repeats it.
     """
 
     def __init__(self, error: BackoutError, *, permanent: bool = False, retry_after_s: float | None = None) -> None:
@@ -37,6 +42,7 @@ class CallFailed(Exception):
         self.error = error
         self.permanent = permanent
         self.retry_after_s = retry_after_s
+        self.begun = math.inf
 
 
 class Retry(Value, frozen=True):
@@ -81,9 +87,11 @@ def retry_call(
     """
     attempts = Attempts(policy, clock, draw)
     while True:
+        begun = time.monotonic()
         try:
             return call()
         except CallFailed as failed:
+            failed.begun = begun
             hear(failed)
             wait_s = attempts.find_wait_s(failed)
         clock.sleep(wait_s)
@@ -98,6 +106,10 @@ class Attempts:
         self._draw = draw
         self._begun = clock.now()
         self._waits = policy.waits()
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count a time in which the call waited for its turn."""
+        self._begun += seconds
 
     def find_wait_s(self, failed: CallFailed) -> float:
         """Return the wait before the next attempt, as `retry_call`. Raises BackoutError: there is none."""

@@ -6,6 +6,8 @@ SlowDown has no other way to say how much it takes.
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import contextmanager
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ class Gate:
         self._limit = float(first)
         self._steady = float(most)
         self._most = most
+        self._halved_at = -math.inf
         self._inside = 0
         self._changed = Condition()
 
@@ -57,9 +60,13 @@ class Gate:
             self._limit = min(float(self._most), self._limit + grown)
 
     def hear(self, failed: CallFailed) -> None:
-        """Halve the number after a failure that another attempt may mend: the store has too much to do."""
-        if not failed.permanent:
-            with self._changed:
+        """Halve the number after a failure that another attempt may mend: the store has too much to do.
+
+        Once a round: a call that was sent before the last halving says nothing of the number since then.
+        """
+        with self._changed:
+            if not failed.permanent and failed.begun > self._halved_at:
+                self._halved_at = time.monotonic()
                 self._limit = self._steady = max(1.0, self._limit / 2)
 
     def _leave(self) -> None:

@@ -87,6 +87,7 @@ class _Task(Generic[R]):
         self.work = work
         self.exchange: Exchange
         self.attempts: Attempts
+        self.ready_at = self.begun = 0.0
 
 
 class _Wire(Generic[R]):
@@ -175,9 +176,13 @@ class _Run(Generic[R]):
         while self._later and self._later[0][0] <= now:
             self._ready.append(heappop(self._later)[2])
         while self._error is None and len(self._busy) + self._dialling < self._pace.limit:
+            if not self._ready and len(self._busy) + self._dialling + len(self._later) >= self._pace.limit:
+                break  # else all that the store refuses for now would wait, and be asked again, at once
             task = self._ready.popleft() if self._ready else self._start_next()
             if task is None:
                 break
+            task.begun = time.monotonic()
+            task.attempts.leave_out(task.begun - task.ready_at)
             if self._free:
                 self._send(self._free.pop(), task)
             elif (line := self._transport.take_idle()) is not None:
@@ -209,7 +214,11 @@ class _Run(Generic[R]):
             self._later.clear()
         else:
             task.attempts = Attempts(self._settings.retry, self._clock)
-            self._ready.append(task)
+            self._await_turn(task)
+
+    def _await_turn(self, task: _Task[R]) -> None:
+        task.ready_at = time.monotonic()
+        self._ready.append(task)
 
     def _dial(self, task: _Task[R]) -> None:
         """Have a connection made, which may take long, and the task's call sent then."""
@@ -321,12 +330,13 @@ class _Run(Generic[R]):
         task, was_closed = wire.task, wire.used and not wire.received and not isinstance(error, TimeoutError)
         self._rest(wire, reusable=False)
         if task is not None and was_closed and self._error is None:
-            self._ready.append(task)
+            self._await_turn(task)
         elif task is not None:
             self._fail(task, make_no_answer(error, self._transport.where(task.exchange.call)))
 
     def _fail(self, task: _Task[R], failed: CallFailed) -> None:
         """Have a call tried again later, or its work hear of the error."""
+        failed.begun = task.begun
         self._settings.hear(failed)
         try:
             wait_s = task.attempts.find_wait_s(failed)
@@ -334,7 +344,8 @@ class _Run(Generic[R]):
             self._advance(task, error)
         else:
             if self._error is None:
-                heappush(self._later, (time.monotonic() + wait_s, task.place, task))
+                task.ready_at = time.monotonic() + wait_s
+                heappush(self._later, (task.ready_at, task.place, task))
 
     def _end_late(self) -> None:
         """End the calls whose answers are late."""
