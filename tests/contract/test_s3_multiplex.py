@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -197,6 +198,44 @@ def test_after_an_error_nothing_more_is_begun(lab: Lab) -> None:
     assert len(lab.server.asked) == 2
 
 
+def test_after_an_error_a_connection_that_was_being_made_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is slow to accept the others: each would make another change, which the run does not know of."""
+    context, trusted = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    number, is_over, asked = count(), threading.Event(), list[str]()
+
+    class Handler(Quiet):
+        def setup(self) -> None:
+            if next(number):
+                is_over.wait(60)
+            self.request = context.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            self.request.close()
+
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            self.say(403, b"")
+
+    def note(key: str) -> Generator[Exchange, None, None]:
+        try:
+            yield from copy(key)
+        finally:
+            is_over.set()
+
+    with (
+        serve(Handler) as server,
+        make_client(f"https://localhost:{server.server_port}", 60.0) as client,
+        pytest.raises(BackoutError, match="403"),
+    ):
+        client.multiplex(Gate(first=8)).run([note(f"k{place}") for place in range(20)])
+    assert len(asked) == 1
+
+
 def test_what_is_on_its_way_is_awaited_when_another_one_fails() -> None:
     """Else nobody would know which of the changes are done."""
     entered, refused = threading.Barrier(2, timeout=60), threading.Event()
@@ -231,6 +270,26 @@ def test_a_connection_that_the_server_closed_meanwhile_is_no_failure(lab: Lab) -
     lab.server.will(raw_answer(whole), raw_answer(whole), answer(COPIED))
     assert lab.run(4) == ["k0abc", "k1abc", "k2abc", "k3abc"]
     assert lab.heard == []
+
+
+def test_a_connection_that_was_closed_is_no_failure_once() -> None:
+    """A store that drops a call each time would else be asked over each connection that there is, without a wait."""
+    entered, dropped = threading.Barrier(3, timeout=60), []
+
+    class Handler(Quiet):
+        def do_PUT(self) -> None:
+            if self.path.endswith("bad"):
+                dropped.append(self.path)
+                self.close_connection = True
+            else:
+                entered.wait()
+                self.say(200, COPIED)
+
+    with serve(Handler) as server, make_client(locate(server), retry=Retry(attempts=1)) as client:
+        client.multiplex(Gate(first=3)).run(copy(f"k{place}") for place in range(3))
+        with pytest.raises(ProviderUnavailable):
+            client.multiplex(Gate()).run([copy("bad")])
+    assert len(dropped) == 2
 
 
 @pytest.mark.parametrize(

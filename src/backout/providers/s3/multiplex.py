@@ -88,6 +88,7 @@ class _Task(Generic[R]):
         self.exchange: Exchange
         self.attempts: Attempts
         self.ready_at = self.begun = 0.0
+        self.was_dropped = False
 
 
 class _Wire(Generic[R]):
@@ -214,6 +215,7 @@ class _Run(Generic[R]):
             self._later.clear()
         else:
             task.attempts = Attempts(self._settings.retry, self._clock)
+            task.was_dropped = False
             self._await_turn(task)
 
     def _await_turn(self, task: _Task[R]) -> None:
@@ -241,7 +243,10 @@ class _Run(Generic[R]):
             except ExchangeError as error:
                 self._fail(task, make_no_answer(error, self._transport.where(task.exchange.call)))
             else:
-                self._send(self._add_wire(line), task)
+                if self._error is None:
+                    self._send(self._add_wire(line), task)
+                else:
+                    self._transport.give_back(line, reusable=True)
 
     def _add_wire(self, line: Line, used: int = 0) -> _Wire[R]:
         wire = _Wire[R](line)
@@ -326,10 +331,11 @@ class _Run(Generic[R]):
         wire.line.close()
 
     def _break(self, wire: _Wire[R], error: Exception) -> None:
-        """End a call whose connection failed; one that the server had closed meanwhile is nobody's failure."""
+        """End a call whose connection failed; that the server had closed it meanwhile is once nobody's failure."""
         task, was_closed = wire.task, wire.used and not wire.received and not isinstance(error, TimeoutError)
         self._rest(wire, reusable=False)
-        if task is not None and was_closed and self._error is None:
+        if task is not None and was_closed and not task.was_dropped and self._error is None:
+            task.was_dropped = True
             self._await_turn(task)
         elif task is not None:
             self._fail(task, make_no_answer(error, self._transport.where(task.exchange.call)))
