@@ -78,6 +78,14 @@ def test_each_permission_has_a_check_of_its_own() -> None:
     assert found["objects_left"].level == "should"
 
 
+def test_the_permissions_for_versions_have_theirs_where_the_bucket_keeps_them() -> None:
+    tried = replace(ALL, read_version=True, delete_version=False, why=(("delete_version", "403 AccessDenied"),))
+    found = {check.name: check for check in check_access(tried, "production")}
+    states = [found[f"objects_{name}_version"].state.value for name in ("read", "copy", "delete")]
+    assert states == ["ok", "unmeasured", "missing"]
+    assert "may not delete versions: 403 AccessDenied" in found["objects_delete_version"].why
+
+
 @pytest.mark.parametrize(("ahead_s", "state"), [(None, "unmeasured"), (2.0, "ok"), (3.0, "missing"), (-9.0, "missing")])
 def test_the_store_s_clock_is_compared(ahead_s: float | None, state: str) -> None:
     """A moment is typed by one clock and kept by the other."""

@@ -269,6 +269,7 @@ def test_a_bucket_is_checked_and_nothing_of_the_check_stays(store: Store) -> Non
     assert abs(facts.clock_ahead_s) < 30
     assert (found.list, found.read, found.write, found.delete, found.why, found.left) == (True,) * 4 + ((), "")
     assert found.kept_at is not None
+    assert (found.read_version, found.copy_version, found.delete_version) == (True,) * 3
     assert not [each for each in store.client.list_versions(name) if PROBE_PREFIX in each.key]
 
 
@@ -291,7 +292,9 @@ def test_a_bucket_without_versions_keeps_nothing(store: Store) -> None:
     name = store.make(versions=False)
     look = S3BucketLook(store.client, name, "", SystemClock())
     assert look.read().versioning == "off"
-    assert look.try_permissions().kept_at is None
+    found = look.try_permissions()
+    assert (found.kept_at, found.left) == (None, "")
+    assert set(found.allowed) == {"list", "read", "write", "delete"}
 
 
 def test_a_missing_bucket_and_a_wrong_key_are_told_apart(store: Store) -> None:
@@ -380,6 +383,28 @@ def test_a_key_that_may_only_read_changes_nothing_and_is_told(store: Store) -> N
     assert (found.list, found.read, found.write, found.delete) == (True, None, False, None)
     assert dict(found.why)["write"]
     assert list(store.client.list_versions(name)) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "refused", "tried"),
+    [("DELETE", {"delete_version"}, None), ("HEAD", {"read_version"}, True)],
+)
+def test_a_key_without_the_right_to_versions_is_told(
+    store: Store, method: str, refused: set[str], tried: bool | None
+) -> None:
+    """S3 has a right of its own for each: s3:DeleteObject makes a marker, and s3:DeleteObjectVersion removes it."""
+    name = store.make()
+
+    def refuse(asked: str, path: str) -> tuple[int, str] | None:
+        return (403, "AccessDenied") if asked == method and "versionId=" in path else None
+
+    with open_proxy(store.access["endpoint"], refuse) as endpoint, store.other(endpoint=endpoint) as client:
+        found = S3BucketLook(client, name, "", SystemClock()).try_permissions()
+    assert {each for each, is_allowed in found.allowed.items() if is_allowed is False} == refused == {*dict(found.why)}
+    assert (found.kept_at is not None, found.copy_version) == (True, tried)
+    left = list(store.client.list_versions(name))
+    assert bool(left) == bool(found.left) == (method == "DELETE"), "what stays is told"
+    assert not left or left[0].is_delete_marker
 
 
 # --- how many at once ---------------------------------------------------------------------------------------------

@@ -27,3 +27,16 @@ def test_a_key_that_may_only_read_stops_nothing(quick_path: Path, only: tuple[st
     assert night.world.live.sole == night.bad.id
     assert night.world.queues["orders"].delivers
     assert night.server.write()
+
+
+def test_a_key_that_may_not_remove_a_version_stops_nothing(quick_path: Path) -> None:
+    """A deleted object comes back as its delete marker is removed, which S3 permits separately."""
+    night = Night(quick_path)
+    why = (("delete_version", "AccessDenied"),)
+    night.look.permissions = PermissionLook(
+        True, True, True, True, 0.0, why, read_version=True, copy_version=None, delete_version=False
+    )
+    with pytest.raises(Refused, match=r"may not delete versions in the bucket \(delete versions: AccessDenied\)"):
+        recover(night.tools(), replace(ASK, only=("objects",)))
+    assert night.world.live.sole == night.bad.id
+    assert night.world.queues["orders"].delivers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from backout.model.checkup import must, should
 from backout.model.clock import format_duration
 from backout.model.hint import parse_hint, suggest_command, suggest_line, suggest_words
+from backout.model.objects.checks import describe_permission
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,16 +82,17 @@ def _explain(facts: BucketFacts, tried: PermissionLook) -> str:
 def check_access(tried: PermissionLook, environment: str) -> Iterator[Check]:
     """Yield whether the access key may do each thing that a restore needs, as it was tried."""
     look, refused = suggest_command("objects check", environment), dict(tried.why)
-    allowed = {"list": tried.list, "read": tried.read, "write": tried.write, "delete": tried.delete}
-    for name, is_allowed in allowed.items():
-        subject = must(f"objects_{name}")
+    for name, is_allowed in tried.allowed.items():
+        subject, what = must(f"objects_{name}"), describe_permission(name)
         if is_allowed:
             yield subject.ok("the access key may")
         elif is_allowed is None:
             yield subject.unmeasured("not asked: what it needs was refused before", look)
         else:
-            why = f"the access key may not {name}: {refused.get(name, 'it was refused')}"
-            yield subject.missing(why, suggest_words(f"give the access key the right to {name} objects"))
+            why = f"the access key may not {what}: {refused.get(name, 'it was refused')}"
+            yield subject.missing(
+                why, suggest_words(f"give the access key the right to {what}{'' if what != name else ' objects'}")
+            )
     if tried.left:
         why = f"the object {tried.left} of this check is still there"
         yield should("objects_left").missing(why, suggest_words("remove it"))

@@ -27,26 +27,26 @@ Examples:
 def check(shell: Shell) -> int:
     """List the bucket; write, read and delete an object of backout's own; ask whether older versions are kept.
 
-    The object has a random name below .backout-check/ and is deleted again, with its versions where the key may.
+    Where they are, what a restore does with them is tried on that object, too. It has a random name below
+    .backout-check/ and is deleted again, with its versions where the key may.
     Exit codes: 0 everything is permitted and versions are kept; 1 something is missing.
     """
     from backout.analysis.checkup.objects import describe_lock
     from backout.cli.objects.restore import open_object_tools
     from backout.cli.support.style import Tone
-    from backout.model.objects.checks import History
+    from backout.model.objects.checks import History, describe_permission
     from backout.report.checkup import make_check_record
     from backout.runbook.objects.check import judge_bucket
 
     tools, _ = open_object_tools(shell)
     found = judge_bucket(tools)
     look, style = found.look, shell.output.style
-    permissions = {name: getattr(look, name) for name in ("list", "read", "write", "delete")}
     rows = []
     words = dict(look.why)
-    for name, is_allowed in permissions.items():
+    for name, is_allowed in look.allowed.items():
         state = "not tried" if is_allowed is None else "yes" if is_allowed else "no"
         tone = Tone.GOOD if is_allowed else Tone.WARN if is_allowed is None else Tone.BAD
-        rows.append((name, style.badge(state, tone), words.get(name, "")))
+        rows.append((describe_permission(name), style.badge(state, tone), words.get(name, "")))
     tone = Tone.GOOD if found.history is not History.NONE else Tone.BAD
     rows.append(("history", style.badge(found.history, tone), found.kept.why))
     if found.lock is not None:
@@ -56,7 +56,7 @@ def check(shell: Shell) -> int:
     payload = {
         "environment": tools.environment,
         "bucket": tools.bucket,
-        "permissions": permissions,
+        "permissions": dict(look.allowed),
         "why": words,
         "history": found.history,
         "newest_history_age_s": found.newest_age_s,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class History(StrEnum):
@@ -47,10 +51,11 @@ class PermissionLook(Value, frozen=True):
     """What an access key may do with objects; None: it was not tried, as what it needs was refused before.
 
     Args:
+        read_version, copy_version, delete_version: the same of a version that the bucket kept; None without one, too.
         kept_at: when the version was written, by the store's clock, that the bucket still had after it was deleted, in
             Unix seconds; None: it had none.
         why: the store's words for each refusal, (permission, words).
-        left: the key of an object of backout's own that could not be deleted again, or "".
+        left: the key of an object of backout's own that could not be removed again with its versions, or "".
     """
 
     list: bool | None = None
@@ -60,3 +65,22 @@ class PermissionLook(Value, frozen=True):
     kept_at: float | None = None
     why: tuple[tuple[str, str], ...] = ()
     left: str = ""
+    read_version: bool | None = None
+    copy_version: bool | None = None
+    delete_version: bool | None = None
+
+    @property
+    def allowed(self) -> Mapping[str, bool | None]:
+        """Each permission by its name; those of versions where the bucket had kept one."""
+        names = ["list", "read", "write", "delete"]
+        names += ["read_version", "copy_version", "delete_version"] if self.read_version is not None else []
+        return {name: getattr(self, name) for name in names}
+
+
+def describe_permission(name: str) -> str:
+    """Return what a permission allows, after "may".
+
+    >>> describe_permission("write"), describe_permission("delete_version")
+    ('write', 'delete versions')
+    """
+    return name.replace("_version", " versions")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from backout.errors import AuthError, ProviderRejected
 from backout.model.objects.checks import BucketFacts, PermissionLook
 from backout.providers.s3.calls import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.ports import Clock
     from backout.providers.s3.client import S3Client
+
+    May = Callable[[str, Callable[[], object]], bool]
 
 PROBE_PREFIX: Final = ".backout-check/"
 """Below which the object lies that is written, read and deleted again."""
@@ -67,17 +71,51 @@ class S3BucketLook:
         writes = may("write", lambda: client.put(bucket, key, body))
         reads = may("read", read) if writes else None
         deletes = may("delete", lambda: self._remove(key)) if writes else None
-        kept_at = self._find_kept(key) if lists and deletes else None
-        return PermissionLook(lists, reads, writes, deletes, kept_at, tuple(why), key if deletes is False else "")
+        look = PermissionLook(lists, reads, writes, deletes, left=key if deletes is False else "")
+        if lists and deletes:
+            look = self._try_versions(key, look, may)
+        return replace(look, why=tuple(why))
 
-    def _find_kept(self, key: str) -> float | None:
-        """Return when the version of a deleted object was written that the bucket kept, and remove what it kept."""
+    def _try_versions(self, key: str, look: PermissionLook, may: May) -> PermissionLook:
+        """Try what a restore does with versions on what the bucket kept of a deleted object, and remove all of it."""
+        client, bucket = self._client, self._bucket
         try:
-            found = tuple(self._client.list_versions(self._bucket, key))
-            self._client.delete_batch(self._bucket, [(each.key, each.version_id) for each in found])
-        except (AuthError, ProviderRejected):  # R2 lists no versions; a key for objects alone may not remove them
-            return None
-        return max((each.last_modified for each in found if not each.is_delete_marker), default=None)
+            found = tuple(client.list_versions(bucket, key))
+        except (AuthError, ProviderRejected):  # R2 lists no versions
+            return look
+        kept = next((each for each in found if not each.is_delete_marker), None)
+        if kept is not None:
+            source = (bucket, key, kept.version_id)
+            markers = [each.version_id for each in found if each.is_delete_marker]
+            deletes = may("delete_version", lambda: self._undelete(key, markers))
+            look = replace(
+                look,
+                kept_at=kept.last_modified,
+                delete_version=deletes,
+                read_version=may("read_version", lambda: self._find(key, kept.version_id)),
+                copy_version=may("copy_version", lambda: client.copy(source, bucket, key)) if deletes else None,
+            )
+        return look if self._clear(key) else replace(look, left=key)
+
+    def _undelete(self, key: str, markers: Sequence[str]) -> None:
+        for marker in markers:
+            self._client.delete(self._bucket, key, version_id=marker)
+        self._find(key)
+
+    def _find(self, key: str, version_id: str | None = None) -> None:
+        """Ask for what is there. Raises ProviderRejected: it is not."""
+        if self._client.head(self._bucket, key, version_id=version_id) is None:
+            raise ProviderRejected("the store does not find the version that it listed", status=_MISSING, where=key)
+
+    def _clear(self, key: str) -> bool:
+        """Remove every version of an object; where one cannot be, the object is deleted: whether none is left."""
+        try:
+            for each in tuple(self._client.list_versions(self._bucket, key)):
+                self._client.delete(self._bucket, key, version_id=each.version_id)
+        except (AuthError, ProviderRejected):  # a key for objects alone, or a lock
+            self._client.delete(self._bucket, key)
+            return False
+        return True
 
     def _remove(self, key: str) -> None:
         """Delete the object and ask whether it is gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import Refused
+from backout.model.objects.checks import describe_permission
 from backout.model.steps.objects import RestoreObjectsStep, UndoObjectsStep
 from backout.model.steps.recovery import FenceStep, MaintenanceStep, ReadyResult, ReadyStep
 from backout.plan.recovery import has_objects
@@ -77,9 +78,8 @@ class LookReady(Action[ReadyStep, ReadyResult]):
 def check_permissions(tools: ObjectTools) -> None:
     """Try what a restore of objects needs. Raises Refused: the access key may not do it."""
     found = tools.look.try_permissions()
-    names = ("list", "read", "write", "delete")
-    if missing := [name for name in names if getattr(found, name) is False]:
-        why = "; ".join(f"{name}: {text}" for name, text in found.why)
+    if missing := [describe_permission(name) for name, is_allowed in found.allowed.items() if is_allowed is False]:
+        why = "; ".join(f"{describe_permission(name)}: {text}" for name, text in found.why)
         raise Refused(
             f"the access key may not {', '.join(missing)} in the bucket ({why}), so no object could be brought back",
             where=tools.bucket,
