@@ -297,7 +297,7 @@ def test_what_differs_is_mended_and_compared_again(night: Night) -> None:
             live.live.writes[:0] = spoiled
 
     night.watch_application(spoil)
-    with pytest.raises(PartlyDone, match="not everything was restored: not as noted: rows"):
+    with pytest.raises(PartlyDone, match="not everything was restored: NOT AS BEFORE: rows"):
         recover(night.tools())
     check_closed(night)
     live.live.writes[:1] = []

@@ -9,10 +9,17 @@ from recovery_story import ASK, Night, check_taken_back, find_kept, recover, tak
 from values import replace
 
 from backout.errors import PartlyDone, ProviderUnavailable, UsageError
+from backout.model.database.comparison import Comparison, TableComparison
 from backout.model.database.fence import FenceRole
 from backout.model.incident.incident import RunState
+from backout.model.objects.surveys import MOST_NAMES
+from backout.model.objects.versions import ChangeKind, ObjectChange, ObjectVersion
+from backout.model.steps.objects import CompareObjectsResult
+from backout.providers.memory.objects import MemoryBucket
 from backout.report.recovery import make_record
-from backout.runbook.recover.accepted import accept, find_shown
+from backout.runbook.objects.compare import Comparison as Comparing
+from backout.runbook.recover.accepted import Found, accept, find_acceptance, find_shown
+from backout.runbook.recover.demanded import read_found
 from backout.runbook.recover.outcome import read_outcome
 from backout.runbook.recover.undo import find_undoable, prepare_undo
 
@@ -121,6 +128,61 @@ def test_a_check_that_can_never_be_made_is_accepted_behind_the_fence(night: Nigh
     night.stop_watching()
     assert night.through == []
     assert "attempt 2" in "".join(read_outcome(night.tools().tools, run).accepted)
+
+
+def test_another_number_of_rows_is_another_difference(night: Night) -> None:
+    """By the table's name alone, whatever became of it later was accepted, too."""
+    night.server.told = compare_orders(3)
+    with pytest.raises(PartlyDone, match=r"public\.orders: 3 rows not there: id=7"):
+        recover(night.tools())
+    accept_shown(night)
+    night.server.told = compare_orders(4)
+    with pytest.raises(PartlyDone, match=r"public\.orders: 4 rows not there: id=7"):
+        recover(night.tools())
+    check_page(night, shown=True)
+    accept_shown(night)
+    assert recover(night.tools()).state is RunState.DONE
+
+
+def compare_orders(missing: int, *more: TableComparison) -> Comparison:
+    """Return a comparison in which orders are missing."""
+    return Comparison((TableComparison("public.orders", 10, missing=missing, examples=("id=7",)), *more))
+
+
+def test_what_was_not_compared_is_shown_beside_what_differs(night: Night) -> None:
+    unread = TableComparison("public.users", reason="no answer", failed=True)
+    night.server.told = compare_orders(3, unread)
+    both = "public.orders: 3 rows not there: id=7; whether all was restored is not known: table public.users could not"
+    with pytest.raises(PartlyDone, match=both):
+        recover(night.tools())
+    accept_shown(night)
+    (said,) = read_outcome(night.tools().tools, recover(night.tools())).accepted
+    assert both in said
+
+
+def test_a_check_that_could_not_be_made_is_not_accepted_with_another(night: Night) -> None:
+    """Nor is any check by a note of an earlier version, which does not say of which one it was."""
+    box = night.tools().tools
+    accept(box, "run", Found(failed="no answer", step="compare_copies"), WHY)
+    accept(box, "run", Found(failed="no answer"), WHY)
+    assert find_acceptance(box, "run", Found(failed="no answer", step="compare_objects")) == ""
+    assert WHY in find_acceptance(box, "run", Found(failed="not now", step="compare_copies"))
+
+
+def test_other_objects_than_those_that_are_named_are_another_difference() -> None:
+    """A thousand are named."""
+
+    def compare(last: str) -> Found:
+        comparison = Comparing(MemoryBucket(lambda: 0.0, lambda _name, effect: effect()), 1, 0.0)
+        for key in (*(f"k{number}" for number in range(MOST_NAMES)), last):
+            change = ObjectChange(ChangeKind.REMOVE, key, "found", "")
+            comparison.compare([ObjectVersion(key, "v", 0.0, "", 1, is_marker=False)], change, None)
+        return read_found(CompareObjectsResult(compared=comparison.finish(0, 0)))
+
+    one, same, other = (compare(last).differs for last in ("one", "one", "other"))
+    assert len(one) == MOST_NAMES + 1
+    assert one[-1].startswith("and 1 more (digest of all: ")
+    assert one == same != other
 
 
 def test_nothing_is_accepted_that_was_not_shown(night: Night) -> None:

@@ -56,7 +56,9 @@ class ObjectsCompared(Record, frozen=True, kw_only=True):
         compared: how many are, by what the store says of their content.
         read: how many of them were read whole, since the store's own words do not tell.
         unread: keys that were too large to be read.
-        differing: objects that are not as planned, and how.
+        differing: objects that are not as planned, and how; the first ones.
+        differences: how many there are; of an older record 0.
+        digest: of all of them, and how; "" where all are in `differing`.
         put_back: keys that the application wrote meanwhile, whose newer version is the newest again.
     """
 
@@ -65,4 +67,6 @@ class ObjectsCompared(Record, frozen=True, kw_only=True):
     read: int = 0
     unread: tuple[str, ...] = ()
     differing: tuple[FailedObject, ...] = ()
+    differences: int = 0
+    digest: str = ""
     put_back: tuple[str, ...] = ()

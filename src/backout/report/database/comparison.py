@@ -103,7 +103,15 @@ def format_comparison(record: ComparisonResult) -> list[str]:
     unchecked = [f"NOT CHECKED by other means: {record.failed}"] if record.failed else []
     if not record.sentence:
         return unchecked
-    lines, of = [f"second check: {record.sentence}"], record.of or RESCUE
+    lines = [f"second check: {record.sentence}", *format_differences(record)]
+    if not record.differs and not record.behind:
+        lines[0] += "; nothing differs" + (" but what is named above" if record.left_out else "")
+    return lines + unchecked
+
+
+def format_differences(record: ComparisonResult) -> list[str]:
+    """Return a line for each table, and each definition, that differs: with the numbers of rows, and keys."""
+    lines, of = list[str](), record.of or RESCUE
     kinds = _KINDS if of == RESCUE else {**_KINDS, "wrong": _WRONG_ELSE}
     kinds = {**kinds, "left": _LEFT_BY_UNDO} if of == RESCUE_UNDONE else kinds
     for each in record.differs:
@@ -112,10 +120,7 @@ def format_comparison(record: ComparisonResult) -> list[str]:
         said += [f"columns not there: {', '.join(each.columns)}"] if each.columns else []
         keys = f": {', '.join(each.examples)}" if each.examples else ""
         lines.append(f"NOT AS BEFORE: {each.table}: {'; '.join(said)}{keys}")
-    lines += [f"NOT AS BEFORE: {each}" for each in record.behind]
-    if not record.differs and not record.behind:
-        lines[0] += "; nothing differs" + (" but what is named above" if record.left_out else "")
-    return lines + unchecked
+    return lines + [f"NOT AS BEFORE: {each}" for each in record.behind]
 
 
 SECOND_CHECKS: tuple[type[Arguments[ComparisonResult]], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
 
@@ -90,6 +91,7 @@ class Comparison:
         self._left_bytes = READ_AT_MOST_BYTES
         self._unread: list[str] = []
         self._differing: list[FailedObject] = []
+        self._differences, self._digest = 0, hashlib.sha256()
         self._put_back: list[str] = []
 
     def compare(self, versions: Sequence[ObjectVersion], change: ObjectChange, carried: Carried | None) -> None:
@@ -132,6 +134,8 @@ class Comparison:
             read=self._read,
             unread=tuple(self._unread[:MOST_NAMES]),
             differing=tuple(self._differing),
+            differences=self._differences,
+            digest=self._digest.hexdigest()[:16] if self._differences > len(self._differing) else "",
             put_back=tuple(self._put_back[:MOST_NAMES]),
         )
 
@@ -170,6 +174,8 @@ class Comparison:
         return self.bucket.is_same(change.key, newest.version_id, change.version_id, contents=True)
 
     def _add_difference(self, key: str, why: str) -> None:
+        self._differences += 1
+        self._digest.update(f"{key}\n{why}\n".encode())
         if len(self._differing) < MOST_NAMES:
             self._differing.append(FailedObject(key=key, why=why))
 

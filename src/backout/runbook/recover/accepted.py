@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 DIFFERS: Final = "recover.differs"
-"""The note of what a second check found, or that nothing keeps the run closed any more: {run, differs, failed}."""
+"""The note of what a second check found, or that nothing keeps a run closed any more: {run, step, differs, failed}."""
 ACCEPTED: Final = "recover.accepted"
-"""The note that a person accepts that: {run, differs, failed, why}."""
+"""The note that a person accepts that: {run, step, differs, failed, why}."""
 
 
 class Found(Value, frozen=True):
@@ -31,17 +31,19 @@ class Found(Value, frozen=True):
     Args:
         differs: what is not as it has to be, a sentence each.
         failed: why the check could not be made, or not all of it; "" where it was.
+        step: the action of the step that made it; "" in a note of an earlier version.
     """
 
     differs: tuple[str, ...] = ()
     failed: str = ""
+    step: str = ""
 
     @property
     def text(self) -> str:
         """The same for a person, "" for nothing."""
-        if self.differs:
-            return f"not everything was restored: {'; '.join(self.differs)}"
-        return f"whether all was restored is not known: {self.failed}" if self.failed else ""
+        told = [f"not everything was restored: {'; '.join(self.differs)}"] if self.differs else []
+        told += [f"whether all was restored is not known: {self.failed}"] if self.failed else []
+        return "; ".join(told)
 
 
 def note_found(tools: Toolbox, run: str, found: Found) -> None:
@@ -74,7 +76,7 @@ def accept(tools: Toolbox, run: str, found: Found, why: str) -> None:
 
 
 def find_acceptance(tools: Toolbox, run: str, found: Found) -> str:
-    """Return who has accepted what was found, and why; "" where some of it is new.
+    """Return who has accepted what was found by the same step, and why; "" where some of it is new.
 
     Of a check that cannot be made the reason may be another one each time.
     """
@@ -82,6 +84,8 @@ def find_acceptance(tools: Toolbox, run: str, found: Found) -> str:
     accepts_failure = not found.failed
     for note in _list_notes(tools, ACCEPTED, run):
         known = _read(note)
+        if known.step != found.step:
+            continue
         left -= set(known.differs)
         accepts_failure = accepts_failure or bool(known.failed)
         names.append(f"accepted by {note['actor']} ({note['why']})")
@@ -89,7 +93,8 @@ def find_acceptance(tools: Toolbox, run: str, found: Found) -> str:
 
 
 def _note(tools: Toolbox, kind: str, run: str, found: Found, more: Mapping[str, Json]) -> None:
-    data: dict[str, Json] = {"run": run, "differs": [*found.differs], "failed": found.failed, "actor": tools.actor}
+    data: dict[str, Json] = {"run": run, "step": found.step, "differs": [*found.differs], "failed": found.failed}
+    data["actor"] = tools.actor
     digest = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:8]
     key = f"{run}:{tools.clock.now():.6f}:{digest}"
     tools.journal.note(tools.environment, kind, key, {**data, **more}, actor=tools.actor)
@@ -101,4 +106,4 @@ def _list_notes(tools: Toolbox, kind: str, run: str) -> list[Mapping[str, Json]]
 
 
 def _read(note: Mapping[str, Json]) -> Found:
-    return Found(decode_values(note["differs"], tuple[str, ...]), str(note["failed"]))
+    return Found(decode_values(note["differs"], tuple[str, ...]), str(note["failed"]), str(note.get("step", "")))

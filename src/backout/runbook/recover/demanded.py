@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from msgspec.structs import replace
+
 from backout.errors import BackoutError
 from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.objects import CompareObjectsResult
 from backout.model.steps.recovery import OpenStep, RecoverReportStep
 from backout.model.steps.restore import NoteCopiesResult
 from backout.ports import Action, Next
+from backout.report.database.comparison import format_differences
 from backout.runbook.recover.accepted import Found, find_acceptance, note_found
 from backout.runbook.recover.tools import find_plan, look_how_far, read_own_fence
 
@@ -40,7 +43,7 @@ class Demanded(Action[A, R], Generic[A, R]):
     def do(self, args: A, context: StepContext) -> R | Next[R]:
         """Make it. Raises BackoutError: it could not be made, or found a difference."""
         found = self._action.do(args, context)
-        demand(self._tools, context.run, None if isinstance(found, Next) else found)
+        demand(self._tools, context.run, self.arguments, None if isinstance(found, Next) else found)
         return found
 
     def probe(self, args: A, context: StepContext) -> Probe[R]:
@@ -48,13 +51,16 @@ class Demanded(Action[A, R], Generic[A, R]):
         return self._action.probe(args, context)
 
 
-def demand(tools: RecoverTools, run: str, result: object) -> str:
+def demand(tools: RecoverTools, run: str, step: type[Arguments[Any]], result: object) -> str:
     """Return by whose word the run goes on nevertheless, "" where a check was made and is well.
+
+    Args:
+        step: what made it, or was to note something for it.
 
     Raises:
         BackoutError: it could not be made, or found a difference, and no person has accepted that.
     """
-    found = read_found(result)
+    found = replace(read_found(result), step=step.action)
     undoes = find_plan(tools.tools.runs, run).arguments(RecoverReportStep).undoes
     # What was there before comes back, be it well or not, and of an older exchange nothing may have been noted.
     is_well = not found.differs and (not found.failed or undoes)
@@ -79,8 +85,11 @@ def read_found(result: object) -> Found:
     if isinstance(result, NoteCopiesResult):  # the live server may be what is broken: only what comes has to be read
         return Found(failed=result.coming.failed if result.coming is not None else "")
     if isinstance(result, CompareObjectsResult) and result.compared.verified is False:
-        return Found(tuple(f"{each.key}: {each.why}" if each.key else each.why for each in result.compared.differing))
+        compared = result.compared
+        differs = [f"{each.key}: {each.why}" if each.key else each.why for each in compared.differing]
+        if (more := compared.differences - len(differs)) > 0:
+            differs.append(f"and {more:,} more (digest of all: {compared.digest})")
+        return Found(tuple(differs))
     if isinstance(result, ComparisonResult):
-        names = (*(each.table for each in result.differs), *result.behind)
-        return Found(tuple(f"not as noted: {name}" for name in names), result.failed)
+        return Found(tuple(format_differences(result)), result.failed)
     return Found(failed=result.failed) if isinstance(result, NoteResult) else Found()

@@ -137,12 +137,12 @@ class CheckRestored(Action[RestoredStep, RestoredResult]):
         for kind in SECOND_CHECKS:
             found = find_result(runs, run, kind) if plan.has(kind) else None
             if found is not None:
-                if words := demand(self._tools, run, found):
+                if words := demand(self._tools, run, kind, found):
                     accepted.append(f"ACCEPTED: {read_found(found).text}; {words}")
                 checked += format_comparison(found)
         objects = find_result(runs, run, CompareObjectsStep) if plan.has(CompareObjectsStep) else None
         if objects is not None:
-            if words := demand(self._tools, run, objects):
+            if words := demand(self._tools, run, CompareObjectsStep, objects):
                 accepted.append(f"ACCEPTED: {read_found(objects).text}; {words}")
             checked.append(f"{objects.compared.compared} objects are as planned")
             if objects.compared.verified is None:

@@ -188,7 +188,7 @@ class ClusterReader:
         found: list[str] = []
         for where in part.ranges():
             query = f"SELECT {key} FROM ONLY {part.sql} AS t WHERE {where} AND {self._bound.holds()} AND {told}"
-            found += [str(text)[1:-1] for (text,) in connection.execute(f"{query} LIMIT {most}")]
+            found += [str(text)[1:-1] for (text,) in connection.execute(f"{query} ORDER BY 1 LIMIT {most}")]
         return found[:most]
 
     # --- one table ----------------------------------------------------------------------------------------------

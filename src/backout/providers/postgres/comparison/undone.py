@@ -284,8 +284,8 @@ def _read_keys(live: OwnerSessions, table: Relation, told: Mapping[str, Any], ha
     if not hashes:
         return ()
     key = _write_row(told["key"])
-    query = f"SELECT {key} FROM ONLY {table.sql} AS t WHERE hashtextextended({key}, 1) = ANY(%s::int8[]) LIMIT {_SHOWN}"
-    found = live.of(table.owner).execute(query.encode(), ([*hashes],))
+    query = f"SELECT {key} FROM ONLY {table.sql} AS t WHERE hashtextextended({key}, 1) = ANY(%s::int8[])"
+    found = live.of(table.owner).execute(f"{query} ORDER BY 1 LIMIT {_SHOWN}".encode(), ([*hashes],))
     return tuple(sorted(str(text)[1:-1] for (text,) in found))
 
 
