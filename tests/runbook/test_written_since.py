@@ -5,14 +5,23 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
+from paper_cluster import PaperServer
+from values import replace
+
 from backout.analysis.recovery.recovery import Archive, Machine, Route, find_route
+from backout.errors import BackoutError
+from backout.journal.sqlite import SqliteJournal
 from backout.model.database.recovery import BackupKind, BaseBackup, RecoveryTarget, TargetKind
 from backout.model.database.wal import WalSegment
+from backout.providers.memory import World
 from backout.runbook.recovery.target import Found
+from backout.runbook.recovery.whole_cluster import Comes, read_written
 from backout.runbook.rollback import remediation_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from backout.model.database.wal import WalSpan
 
@@ -48,3 +57,31 @@ def test_what_was_written_behind_a_hole_is_counted_and_said_to_be_not_all() -> N
         (4 * size, 6 * size),
     ]
     assert remediation_options.is_beyond_hole(found)
+
+
+class Recycling(PaperServer):
+    """A server with segments of WAL in its data directory."""
+
+    here = 5
+
+    def wal_here(self, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
+        del lsn
+        return tuple(WalSegment(f"{n}", timeline, n, n + 1, partial=False) for n in range(5 - self.here, 5))
+
+
+@pytest.mark.parametrize(("recycles", "tries"), [(False, 1), (True, 3)])
+def test_wal_is_read_again_only_where_the_server_took_some_away(tmp_path: Path, recycles: bool, tries: int) -> None:
+    """Of a large archive each reading takes minutes, behind a fence; and what failed at once fails again at once."""
+    world, tried = World(), list[float]()
+    server = Recycling(world, tmp_path)
+
+    def beside(segments: object, *, alone: bool) -> None:
+        del segments, alone
+        tried.append(world.clock.now())
+        server.here -= recycles
+        raise BackoutError("the WAL cannot be read")
+
+    tools = replace(server.tools(SqliteJournal(tmp_path / "journal.sqlite", world.clock)), wal_beside=beside)
+    with pytest.raises(BackoutError, match="cannot be read"):
+        read_written(tools, server.facts(), Comes(()))
+    assert [at - tried[0] for at in tried] == [float(n) for n in range(tries)]

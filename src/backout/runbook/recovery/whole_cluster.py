@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -33,7 +32,7 @@ _GATHERED = frozenset({2619, 2840, 2841, 3429, 3430, 3431})
 _FOLLOWS = frozenset({"pg_shdepend"})
 """Postgres' record of the owners of each object: it goes with the object."""
 _MANY = 10
-_TRIES = 3
+_TRIES, _PAUSE_S = 3, 1.0
 
 
 class Comes(Value, frozen=True):
@@ -163,10 +162,22 @@ def read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> Wri
     Raises:
         BackoutError: it cannot be read.
     """
-    for _ in range(_TRIES - 1):
-        with suppress(BackoutError):  # what the server recycled while it was read is in the archive by now
+    left = _TRIES
+    while True:
+        here, left = _list_here(tools, facts), left - 1
+        try:
             return _read_written(tools, facts, comes)
-    return _read_written(tools, facts, comes)
+        except BackoutError:
+            if not left or here <= _list_here(tools, facts):
+                raise
+        tools.clock.sleep(_PAUSE_S)  # what the server recycled while it was read is in the archive by then
+
+
+def _list_here(tools: RestoreTools, facts: DatabaseFacts) -> set[str]:
+    """Return the names of the segments of WAL that lie in the data directory."""
+    if tools.server is None:
+        return set()
+    return {each.name for each in tools.server.wal_here(facts.timeline, facts.flushed_lsn or facts.lsn)}
 
 
 def _read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> Written | None:
