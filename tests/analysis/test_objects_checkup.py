@@ -90,3 +90,8 @@ def test_the_permissions_for_versions_have_theirs_where_the_bucket_keeps_them() 
 def test_the_store_s_clock_is_compared(ahead_s: float | None, state: str) -> None:
     """A moment is typed by one clock and kept by the other."""
     assert check_bucket_clock(BucketFacts("enabled", None, ahead_s)).state == state
+
+
+def test_a_clock_that_only_late_answers_tell_is_not_known() -> None:
+    found = check_bucket_clock(BucketFacts("enabled", None, 0.0, 65.0))
+    assert (found.state, "up to 65 s" in found.why) == (CheckState.UNMEASURED, True)

@@ -288,6 +288,43 @@ def test_a_store_that_answers_late_has_no_other_clock(store: Store) -> None:
     assert S3BucketLook(store.client, store.make(), "", HeldClock()).read().clock_ahead_s == 0.0
 
 
+@dataclass
+class LateStore:
+    """A store with this machine's clock, and that clock; how long each answer takes."""
+
+    takes: list[float]
+    at: float = 1000.2
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+    def read_clock(self, _bucket: str) -> float:
+        self.at += self.takes.pop(0)
+        return float(int(self.at))
+
+    def read_versioning(self, _bucket: str) -> str:
+        return "Enabled"
+
+    def read_kept_days(self, _bucket: str) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("takes", "left", "slack_s"),
+    [([0.1], 0, 0.0), ([60.0, 0.1, 0.1], 1, 0.0), ([30.0, 2.0, 60.0], 0, 5.0), ([60.0] * 4, 1, 65.0)],
+)
+def test_a_store_whose_every_answer_is_late_may_have_another_clock(
+    takes: list[float], left: int, slack_s: float
+) -> None:
+    """What a late answer leaves open the next one shows; where none does, the clocks are taken as that far apart."""
+    late: Any = LateStore(takes)
+    facts = S3BucketLook(late, "b", "", late).read()
+    assert (facts.clock_ahead_s, facts.clock_slack_s, len(takes)) == (0.0, slack_s, left)
+
+
 def test_a_bucket_without_versions_keeps_nothing(store: Store) -> None:
     name = store.make(versions=False)
     look = S3BucketLook(store.client, name, "", SystemClock())

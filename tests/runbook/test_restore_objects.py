@@ -282,6 +282,8 @@ def test_a_store_whose_clock_is_apart_makes_near_versions_ambiguous(damaged: Dam
     assert found.ambiguous_objects
     damaged.look.facts = replace(damaged.look.facts, clock_ahead_s=1.0)
     assert foresee(tools, prepare(tools, damaged.ago(), None, "")).ambiguous_objects == 0
+    damaged.look.facts = replace(damaged.look.facts, clock_slack_s=90.0)
+    assert foresee(tools, prepare(tools, damaged.ago(), None, "")).ambiguous_objects
 
 
 @pytest.mark.parametrize("call", ["objects.carry_out", "objects.is_same"])

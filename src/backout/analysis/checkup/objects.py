@@ -134,6 +134,8 @@ def check_bucket_clock(facts: BucketFacts) -> Check:
         word = "ahead of" if ahead_s > 0 else "behind"
         why = f"the store's clock is {abs(ahead_s):.0f} s {word} this machine's"
         return subject.missing(why, suggest_line("timedatectl set-ntp true", "or as this machine sets its clock"))
+    if (slack_s := facts.clock_slack_s) > SKEW_SHOWN_S:
+        return subject.unmeasured(f"the store's answers take too long: its clock may be up to {slack_s:.0f} s off")
     return subject.ok("the store's clock and this machine's agree")
 
 

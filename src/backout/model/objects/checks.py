@@ -25,12 +25,14 @@ class BucketFacts(Value, frozen=True):
     Args:
         versioning: "enabled", "suspended", "off", or "unknown" where the key may not ask.
         expires_after_s: how long a version that is not the newest is kept; None for ever, or where it is not said.
-        clock_ahead_s: how far the store's clock is ahead of this machine's, None where its answer has no time.
+        clock_ahead_s: how far the store's clock is ahead of this machine's at least, None where its answer has no time.
+        clock_slack_s: how far the two may be apart by answers that all took long; 0 after a quick one.
     """
 
     versioning: str
     expires_after_s: float | None = None
     clock_ahead_s: float | None = None
+    clock_slack_s: float = 0.0
 
 
 class HistoryLock(Value, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -23,6 +24,10 @@ PROBE_PREFIX: Final = ".backout-check/"
 """Below which the object lies that is written, read and deleted again."""
 _MISSING: Final = 404
 _DAY_S: Final = 86_400.0
+_LOOKS: Final = 3
+_QUICK_S: Final = 1.0
+_SLACK_STEP_S: Final = 5.0
+"""The slack of slow answers is rounded up, so that the same restore a moment later is the same plan."""
 _WORDS: Final = {"Enabled": "enabled", "Suspended": "suspended", "": "off"}
 _NOT_BUILT: Final = frozenset({400, 405, 501})
 
@@ -43,10 +48,8 @@ class S3BucketLook:
             ProviderRejected: there is no such bucket.
             AuthError: the access key may not ask for it.
         """
-        sent = self._clock.now()
-        told = self._read_clock()
-        ahead_s = None if told is None else find_ahead(told, sent, self._clock.now())
-        return BucketFacts(self._read_versioning(), self._read_expiry(), ahead_s)
+        ahead_s, slack_s = self._compare_clocks()
+        return BucketFacts(self._read_versioning(), self._read_expiry(), ahead_s, slack_s)
 
     def try_permissions(self) -> PermissionLook:
         """Try each permission on an object of backout's own, under a random name; it is deleted again."""
@@ -122,6 +125,21 @@ class S3BucketLook:
         self._client.delete(self._bucket, key)
         if self._client.head(self._bucket, key) is not None:
             raise ProviderRejected("the object is still there after it was deleted", status=200, where=key)
+
+    def _compare_clocks(self) -> tuple[float | None, float]:
+        """Return as `BucketFacts` has them, by the quickest of a few answers: attempts and waits are in each."""
+        looks: list[tuple[float, float, float]] = []
+        while len(looks) < _LOOKS and (not looks or looks[-1][0] >= _QUICK_S):
+            sent = self._clock.now()
+            if (told := self._read_clock()) is None:
+                return None, 0.0
+            looks.append((self._clock.now() - sent, told, sent))
+        took_s, told, sent = min(looks)
+        ahead_s = find_ahead(told, sent, sent + took_s)
+        if took_s < _QUICK_S:
+            return ahead_s, 0.0
+        most_s = max(abs(told - sent - took_s), abs(told + 1.0 - sent))
+        return ahead_s, ceil(most_s / _SLACK_STEP_S) * _SLACK_STEP_S
 
     def _read_clock(self) -> float | None:
         """Return the time of the store's clock. Raises ProviderRejected: there is no such bucket."""

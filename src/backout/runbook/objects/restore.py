@@ -66,7 +66,7 @@ def prepare(tools: ObjectTools, to: str, until: str | None, prefix: str) -> Plan
         _check_versions(tools, facts, at, now)
     else:
         _check_manifests(tools, tools.snapshots, at, prefix)
-    skew_s = abs(facts.clock_ahead_s or 0.0)
+    skew_s = max(abs(facts.clock_ahead_s or 0.0), facts.clock_slack_s)
     slack_s = 0.0 if skew_s <= _SKEW_IGNORED_S else skew_s
     # Whole seconds, so that the same words a moment later are the same plan.
     moment = Moment(at, float(int(end) + 1), float(int(slack_s)))
