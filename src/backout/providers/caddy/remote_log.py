@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from backout.errors import ProviderUnavailable
+from backout.providers.logs.growing import Rotated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from backout.providers.caddy.machine import Machine
     from backout.providers.logs.growing import Identity, OpenedFile
+
+T = TypeVar("T")
 
 
 class RemoteFile:
@@ -23,31 +27,33 @@ class RemoteFile:
 
     def measure(self) -> int:
         """Return how long it is."""
-        found = self._machine.measure(self._opened)
-        if found is None:
-            self._open_again()
-            found = self._machine.measure(self._opened)
-        return found or 0
+        return self._ask(self._machine.measure)
 
     def read(self, at: int, most: int) -> bytes:
         """Return some bytes from there on."""
-        found = self._machine.read_part(self._opened, at, most)
-        if found is None:
-            self._open_again()
-            found = self._machine.read_part(self._opened, at, most)
-        return found or b""
+        return self._ask(lambda opened: self._machine.read_part(opened, at, most))
 
     def close(self) -> None:
         """Let go of it."""
         self._machine.close_file(self._opened)
 
+    def _ask(self, question: Callable[[str], T | None]) -> T:
+        """Return the answer about the opened file; it is opened again where its connection is gone."""
+        found = question(self._opened)
+        if found is None:
+            self._open_again()
+            found = question(self._opened)
+        if found is None:
+            raise ProviderUnavailable("the connection was lost again", where=self._machine.describe(self._path))
+        return found
+
     def _open_again(self) -> None:
-        """Open it on a new connection. Raises ProviderUnavailable: another file has its name by now."""
+        """Open it on a new connection. Raises Rotated: another file has its name by now."""
         opened, identity = self._machine.open_file(self._path)
         if identity != self.identity:
             self._machine.close_file(opened)
             what = "the log was rotated while the host was not reached, so that not all of it can be counted"
-            raise ProviderUnavailable(what, where=self._machine.describe(self._path))
+            raise Rotated(what, where=self._machine.describe(self._path))
         self._opened = opened
 
 

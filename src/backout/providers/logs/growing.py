@@ -25,8 +25,15 @@ Identity = tuple[int, int]
 """What tells a file from another one that has its name: device and inode."""
 
 
+class Rotated(ProviderUnavailable):
+    """Another file has the name of one that cannot be read any more: what came last in the old one is lost."""
+
+
 class OpenedFile(Protocol):
-    """A file that stays open when another one gets its name. Each method may raise OSError."""
+    """A file that stays open when another one gets its name.
+
+    Each method may raise OSError, ProviderUnavailable where the host is not reached, and Rotated.
+    """
 
     @property
     def identity(self) -> Identity:
@@ -101,7 +108,7 @@ class GrowingFile:
     def __init__(self, path: Path, *, first_bytes: int = _FIRST_BYTES, disk: Disk | None = None) -> None:
         self.path = path
         self._disk = disk or LocalDisk()
-        self._first_bytes = first_bytes
+        self._first_bytes: int | None = first_bytes
         self._file: OpenedFile | None = None
         self._begins_with = b""
         self._at = 0
@@ -112,7 +119,8 @@ class GrowingFile:
         """Yield the whole lines since the last call, oldest first.
 
         Raises:
-            ProviderUnavailable: there is no such file, or it cannot be read.
+            ProviderUnavailable: there is no such file, or it cannot be read. After Rotated, the next call begins with
+                the first line of the new file.
         """
         try:
             if self._file is None:
@@ -123,6 +131,9 @@ class GrowingFile:
                 yield from self._last()
                 self._open(None)
                 yield from self._new()
+        except Rotated:
+            self._file, self._first_bytes = None, None
+            raise
         except OSError as error:
             what = f"the log cannot be read: {error.strerror or error}"
             raise ProviderUnavailable(what, where=str(self.path)) from error
