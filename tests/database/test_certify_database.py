@@ -9,7 +9,7 @@ import pytest
 from kept import template
 
 from backout.analysis.compatibility import judge
-from backout.errors import BackoutError, Refused
+from backout.errors import BackoutError, Busy, Refused
 from backout.model.database.certificate import HeardStatement, RowLoss
 from backout.model.database.compatibility import Compatibility, MigrationFile, Reversible
 from backout.providers.postgres.certify.aside import SetAside
@@ -224,6 +224,7 @@ SELECT pg_get_userbyid(datdba), encoding, datcollate, datctype, datacl::text, da
     WHERE s.setdatabase = d.oid)
 FROM pg_database d WHERE datname = 'shop'
 """
+NAMES = "SELECT datname, oid, datallowconn FROM pg_database WHERE datname LIKE 'shop%' ORDER BY 1"
 
 
 def ask(url: str, query: str) -> list[tuple[object, ...]]:
@@ -242,9 +243,12 @@ def test_a_database_is_set_aside_and_taken_back(server: Server) -> None:
         before, oid = ask(f"{server.url}postgres", ABOUT), ask(f"{url}shop", "SELECT 'kept'::regclass::oid")
         aside = SetAside(f"{url}shop", "shop")
         assert not aside.is_left()
-        aside.make()
-        assert aside.is_left()
-        aside.exchange()
+        with pytest.raises(BackoutError, match="the lock"):
+            aside.make()
+        with aside.hold():
+            aside.make()
+            assert aside.is_left()
+            aside.exchange()
         assert session.closed or ask(f"{url}shop", "SELECT to_regclass('kept')") == [(None,)]
     assert ask(f"{server.url}postgres", ABOUT) == before
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
@@ -254,6 +258,66 @@ def test_a_database_is_set_aside_and_taken_back(server: Server) -> None:
         assert ask(f"{server.url}postgres", ABOUT) == before
         assert ask(f"{url}shop", "SELECT 'kept'::regclass::oid") == oid
     assert not aside.is_left()
+
+
+def test_no_one_takes_back_what_a_running_trial_set_aside(server: Server) -> None:
+    """The lock is of its session: free once that has ended, and then the trial does nothing more in any database."""
+    with psycopg.connect(f"{server.url}postgres", autocommit=True) as connection:
+        for statement in ROLES.strip().splitlines():
+            connection.execute(statement.encode())
+        url = server.url.replace("postgres:trial", "owner:own")
+        running, other = SetAside(f"{url}shop", "shop"), SetAside(f"{server.url}shop", "shop")
+        with running.hold():
+            running.make()
+            running.exchange()
+            before = ask(f"{server.url}postgres", NAMES)
+            with pytest.raises(Busy, match="a trial runs there"):
+                other.take_back()
+            with pytest.raises(Busy, match="a trial runs there"), other.hold():
+                pass
+            assert ask(f"{server.url}postgres", NAMES) == before
+            connection.execute(b"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            with pytest.raises(BackoutError, match="was lost"):
+                running.check_held()
+            other.take_back()
+            with other.hold(), pytest.raises(Busy, match="a trial runs there"):
+                running.take_back()
+            with pytest.raises(BackoutError, match="was lost"):
+                running.make()
+        assert [row[0] for row in ask(f"{server.url}postgres", NAMES)] == ["shop"]
+
+
+def test_a_trial_writes_to_the_database_that_it_made_alone(server: Server) -> None:
+    """Another one has its name meanwhile: neither a migration nor a row to be tried reaches it."""
+    with psycopg.connect(f"{server.url}postgres", autocommit=True) as connection:
+        for statement in ROLES.strip().splitlines():
+            connection.execute(statement.encode())
+        aside, url = SetAside(f"{server.url}shop", "shop"), f"{server.url}shop"
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute("CREATE TABLE public.kept AS SELECT 1 AS a")
+        with aside.hold():
+            aside.make()
+            aside.exchange()
+            database = CertifyDatabase(url, ServerLog(server.log), ask=lambda: (), oid=aside.oid)
+            assert database.migrate([MigrationFile("first", "CREATE TABLE public.ours (a int)")]) == ""
+            aside.take_back()
+        file = MigrationFile("next", "DROP TABLE public.kept")
+        for act in (lambda: database.migrate([file]), database.clear, lambda: database.count_read_again({}, ())):
+            with pytest.raises(BackoutError, match="shop is not the database that was made for the trial"):
+                act()
+    assert ask(url, "SELECT a FROM public.kept") == [(1,)]
+
+
+def test_what_another_put_under_the_name_of_the_trial_is_not_ours(server: Server) -> None:
+    """A database that is there already is none that was begun, so that nothing of it is thrown away."""
+    with psycopg.connect(f"{server.url}postgres", autocommit=True) as connection:
+        for statement in ROLES.strip().splitlines():
+            connection.execute(statement.encode())
+        connection.execute("CREATE DATABASE shop_backout_trial")
+    aside = SetAside(f"{server.url}shop", "shop")
+    with aside.hold(), pytest.raises(BackoutError, match="already exists"):
+        aside.make()
+    assert not aside.is_begun
 
 
 def test_a_database_that_no_trial_made_is_not_thrown_away(server: Server) -> None:

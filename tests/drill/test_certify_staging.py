@@ -42,6 +42,7 @@ INSERT = (
     "INSERT INTO orders (customer_id, quantity, total, note, colour) SELECT max(id), $1, $2, $3, 'red' FROM customers"
 )
 NEW = {**OLD, "POST /orders": (f"{INSERT} RETURNING *", "quantity", "total", "note")}
+RESTORE = [sys.executable, "-m", "backout", "certify", "-e", "production", "--restore", "--on", "staging"]
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +140,32 @@ def test_what_a_killed_trial_left_is_put_back(staging: Staging, tmp_path: Path) 
         running.send_signal(signal.SIGKILL)
     code, refused, _ = run(tmp_path, words)
     assert (code, refused["hint"]) == (3, "backout certify --restore --on staging -e production")
-    restore = [sys.executable, "-m", "backout", "certify", "-e", "production", "--restore", "--on", "staging", "--json"]
+    restore = [*RESTORE, "--json"]
     code, done, said = run(tmp_path, restore)
     assert (code, len(done["restored"])) == (0, 2), (done, said)
     assert (staging.look(), staging.live()) == (before, staging.old)
     assert run(tmp_path, restore)[1]["restored"] == []
+
+
+@pytest.mark.long
+@pytest.mark.rotating("certify staging", 3)
+def test_a_running_trial_is_left_alone(staging: Staging, tmp_path: Path) -> None:
+    """While it runs no other trial begins and nothing is put back from elsewhere; it goes on to its end."""
+    staging.lay_out(tmp_path, ADD)
+    before, words = staging.look(), write_words(staging, staging.upload("new", NEW))
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
+        await_line(running, "new code: the same", stream=running.stderr)
+        running.send_signal(signal.SIGSTOP)  # as long as the others take
+        try:
+            during = staging.look()
+            for other in ([*RESTORE, "--json"], words):
+                code, refused, _ = run(tmp_path, other)
+                assert (code, "a trial runs there" in refused["what"]) == (6, True), refused
+            assert staging.look() == during
+        finally:
+            running.send_signal(signal.SIGCONT)
+    assert running.returncode == 0
+    assert (staging.look(), staging.live()) == (before, staging.old)
 
 
 @pytest.mark.long

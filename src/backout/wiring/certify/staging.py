@@ -1,11 +1,13 @@
 """The stage of `backout certify --on ENV`: a team's own staging, with an empty database in its own one's place.
 
 Code is uploaded first, and looked at; nothing of staging is touched before. What has to be put back is told by the
-names of the databases and the messages of the deployments alone, so that `put_back` needs no journal.
+names of the databases and the messages of the deployments alone, so that `put_back` needs no journal. Whether the trial
+that left it still runs is told by a lock on the database server, which is held from the first look to the last one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from backout.decoding import decode_json
-from backout.errors import BackoutError, PartlyDone, Refused, UsageError
+from backout.errors import BackoutError, Busy, PartlyDone, Refused, UsageError
 from backout.model.bundle import SOURCE_MAP, hash_modules
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.read_caches import CloudflareReadCaches
@@ -59,38 +61,41 @@ class StagingStage:
         self._others = others
         self._folder = Path(tempfile.mkdtemp(prefix="backout-staging-"))
         self._live = ""
-        self._is_touched = False
 
     def __enter__(self) -> Self:
-        """Look whether a trial may take place there; nothing is changed.
+        """Look whether a trial may take place there; nothing is changed, and no other trial begins from here on.
 
         Raises:
             Refused, UsageError: it may not; what to do about it is named.
+            Busy: another trial runs there.
             AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
         """
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._remove_folder)
             self._health = check_staging(self._config, self._others)
             self._aside = SetAside(*find_database(self._config))
             self._api = make_api(self._config, None)
             self._deployments = _open_deployments(self._config)
             self._bundles = make_bundles(self._config)
+            stack.enter_context(self._aside.hold())
             self._live = _find_live(self._config, self._deployments.history(), is_left=self._aside.is_left())
             platform = self._config.environment.platform
             _check_caches(CloudflareReadCaches(self._api.reads, self._config.account_id, platform.script))
-        except BaseException:
-            self._remove_folder()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put back what was there. Raises PartlyDone: something could not be, with the command that does."""
-        try:
-            if self._is_touched:
-                put_back(self._config)
-        finally:
-            self._remove_folder()
+        """Put back what was there.
+
+        Raises:
+            PartlyDone: something could not be, with the command that does.
+            Busy: the lock was lost, and another process has it now.
+        """
+        with self._stack:
+            if self._aside.is_begun:
+                put_back(self._config, self._aside)
 
     @property
     def live(self) -> str:
@@ -103,11 +108,10 @@ class StagingStage:
         Raises:
             BackoutError: the server, a migration or the seed refuses.
         """
-        self._is_touched = True
         self._aside.make()
         self._heard = CountedStatements(lambda: self._url)
         self._url = name_database(self._config.database_url().reveal(), self._aside.made)
-        self.database = CertifyDatabase(self._url, self._heard)
+        self.database = CertifyDatabase(self._url, self._heard, oid=self._aside.oid)
         self.database.prepare(files, seed, copy=copy)
 
     def deploy_folder(self, folder: Path, environment: str | None) -> Code:
@@ -150,6 +154,7 @@ class StagingStage:
         codes = {"old": old, "new": new}
 
         def switch(name: str) -> None:
+            self._aside.check_held()
             self._deployments.activate(codes[name].version, message=f"{_OURS}{name} code", force=True)
             _await_version(self._health, codes[name].version)
 
@@ -158,7 +163,7 @@ class StagingStage:
             str(health.url if health else ""), self._config.health_headers(), switch, lambda: self._heard.gap
         )
         self._url = self._config.database_url().reveal()
-        self.database = CertifyDatabase(self._url, self._heard, ask=application.read_again)
+        self.database = CertifyDatabase(self._url, self._heard, ask=application.read_again, oid=self._aside.oid)
         self._heard.begin(self.database.open_session)
         return application
 
@@ -166,34 +171,32 @@ class StagingStage:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def put_back(config: Config) -> tuple[str, ...]:
+def put_back(config: Config, aside: SetAside | None = None) -> tuple[str, ...]:
     """Put back what a trial in staging left, and return what was done in sentences; it may be done twice.
 
+    Args:
+        aside: what set the database aside, with the lock on it; None: another process, which does not run any more.
+
     Raises:
+        Busy: a trial runs there; nothing was touched.
         PartlyDone: a part could not be put back, or is not as it was; the other one was tried as well.
     """
     done, failed = [], []
-    try:
-        aside = SetAside(*find_database(config))
-        if aside.is_left():
-            aside.take_back()
-            done.append(f"database {aside.name} is the one that was set aside")
-    except BackoutError as error:
-        failed.append(f"the database: {error.what}")
-    try:
-        deployments = _open_deployments(config)
-        history = deployments.history()
-        before = next((each for each in history if not _is_trial(each)), None)
-        if history and _is_trial(history[0]):
-            if before is None:
-                raise BackoutError("what was live before is no longer in the provider's list")  # noqa: TRY301
-            deployments.activate(before.main, message=f"{_OURS}{_BACK}", force=True)
-            live = deployments.history()[0].sole
-            if live != before.main:
-                raise BackoutError(f"{live} is live, and not {before.main}")  # noqa: TRY301
-            done.append(f"version {live} is live again")
-    except BackoutError as error:
-        failed.append(f"the code: {error.what}")
+    with contextlib.ExitStack() as stack:
+        try:
+            aside = aside or SetAside(*find_database(config))
+            stack.enter_context(aside.hold())
+            if aside.is_left():
+                aside.take_back()
+                done.append(f"database {aside.name} is the one that was set aside")
+        except Busy:
+            raise
+        except BackoutError as error:
+            failed.append(f"the database: {error.what}")
+        try:
+            done.extend(_put_code_back(config))
+        except BackoutError as error:
+            failed.append(f"the code: {error.what}")
     if failed:
         raise PartlyDone(
             f"staging is not as it was before the trial: {'; '.join(failed)}",
@@ -201,6 +204,21 @@ def put_back(config: Config) -> tuple[str, ...]:
             hint=f"backout certify --restore --on {config.name}",
         )
     return tuple(done)
+
+
+def _put_code_back(config: Config) -> list[str]:
+    deployments = _open_deployments(config)
+    history = deployments.history()
+    if not history or not _is_trial(history[0]):
+        return []
+    before = next((each for each in history if not _is_trial(each)), None)
+    if before is None:
+        raise BackoutError("what was live before is no longer in the provider's list")
+    deployments.activate(before.main, message=f"{_OURS}{_BACK}", force=True)
+    live = deployments.history()[0].sole
+    if live != before.main:
+        raise BackoutError(f"{live} is live, and not {before.main}")
+    return [f"version {live} is live again"]
 
 
 def _open_deployments(config: Config) -> CloudflareDeployments:

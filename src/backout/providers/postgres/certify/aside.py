@@ -1,9 +1,10 @@
 """A database that is set aside for a trial: renamed and closed, while an empty one has its name.
 
 Nothing is written to the one that is set aside. What there is to take back is told by the names of the databases alone,
-so that any process can do it.
+so that any process can do it; a lock on the server tells whether the process that set it aside still runs.
 
-Source: PostgreSQL 18 documentation, ALTER DATABASE (ALLOW_CONNECTIONS, RENAME TO), CREATE DATABASE, DROP DATABASE.
+Sources: PostgreSQL 18 documentation, ALTER DATABASE (ALLOW_CONNECTIONS, RENAME TO), CREATE DATABASE, DROP DATABASE,
+9.28.10 Advisory Lock Functions (held until the session ends), 19.3.2 TCP Settings.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import conninfo, errors, sql
 
-from backout.errors import BackoutError, Refused
+from backout.errors import BackoutError, Busy, Refused
 from backout.model.value import Value
 from backout.providers.postgres.server.session import open_working
 from backout.providers.postgres.tls.dsn import make_connection_error, make_libpq_url
@@ -43,6 +44,14 @@ _LISTS: Final = frozenset(
     }
 )
 """Settings whose values are lists of names: they are kept as they are written."""
+_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('backout certify ' || %s, 0))"
+_STAY: Final = """
+SELECT set_config(s.name, v.value, false) FROM pg_settings s JOIN (VALUES ('idle_session_timeout', '0'),
+  ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')) AS v(name, value)
+ON v.name = s.name
+"""
+"""The session is idle for long, and ends soon after its host is gone."""
+_KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _DATABASES: Final = """
 SELECT d.datname::text, d.datallowconn, d.oid::bigint, coalesce(shobj_description(d.oid, 'pg_database'), '')
 FROM pg_database d WHERE d.datname = ANY (%s)
@@ -78,14 +87,65 @@ class SetAside:
     Args:
         url: of a role that owns the database and may make others.
         name: of the database.
+
+    Attributes:
+        is_begun: whether this process has begun to make the empty database, so that there is something to take back.
+        oid: of the empty database that this process made, 0 before.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = make_libpq_url(url)[0]
         self.name = name
-        short = name.encode()[:_LONGEST].decode(errors="ignore")
-        self.kept = f"{short}_backout_aside"
-        self.made = f"{short}_backout_trial"
+        self._short = name.encode()[:_LONGEST].decode(errors="ignore")
+        self.kept = f"{self._short}_backout_aside"
+        self.made = f"{self._short}_backout_trial"
+        self.is_begun = False
+        self.oid = 0
+        self._holder: psycopg.Connection[Any] | None = None
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the lock on it, so that no other process sets it aside or takes it back; held already: do nothing.
+
+        Raises:
+            Busy: another process holds it.
+            AuthError, ProviderUnavailable: there is no session.
+        """
+        if self._is_held():
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            with self._explain():
+                holder = stack.enter_context(contextlib.closing(self._connect(**_KEEPALIVES)))
+                holder.execute(_STAY)
+                got = holder.execute(_LOCK, [self._short]).fetchone()
+            if got != (True,):
+                raise Busy(
+                    f"a trial runs there: its session holds the lock on database {self.name}",
+                    where="database",
+                    hint="the same command again, once that trial has ended",
+                )
+            self._holder = holder
+            yield
+
+    def check_held(self) -> None:
+        """Raise BackoutError where the lock is not held, or not any more."""
+        if not self._is_held():
+            raise BackoutError(
+                f"the session that held the lock on database {self.name} was lost: another trial may have begun there",
+                where="database",
+            )
+
+    def _is_held(self) -> bool:
+        import psycopg
+
+        if self._holder is None or self._holder.closed:
+            return False
+        try:
+            self._holder.execute(b"SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
 
     def is_left(self) -> bool:
         """Whether an earlier trial left something of it."""
@@ -94,13 +154,21 @@ class SetAside:
         return not {self.kept, self.made}.isdisjoint(found) or (self.name in found and not found[self.name].is_open)
 
     def make(self) -> None:
-        """Make the empty database, under a name of its own.
+        """Make the empty database, under a name of its own; the lock has to be held.
 
         Raises:
-            BackoutError: the server refuses, in its words.
+            BackoutError: the server refuses, in its words; or the lock was lost.
         """
+        self.check_held()
         with self._open() as connection:
-            connection.execute(self._write_create(connection))
+            create = self._write_create(connection)
+            self.is_begun = True
+            try:
+                connection.execute(create)
+            except errors.DuplicateDatabase:
+                self.is_begun = False
+                raise
+            self.oid = self._list(connection)[self.made].oid
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(self.made), sql.Literal(_NOTE))
             )
@@ -111,11 +179,12 @@ class SetAside:
                     connection.execute(statement)
 
     def exchange(self) -> None:
-        """Set the database aside, and give the empty one its name; all sessions of both end.
+        """Set the database aside, and give the empty one its name; all sessions of both end. The lock has to be held.
 
         Raises:
-            BackoutError: the server refuses, in its words.
+            BackoutError: the server refuses, in its words; or the lock was lost.
         """
+        self.check_held()
         with self._open() as connection:
             self._rename(connection, self.name, self.kept)
             self._rename(connection, self.made, self.name)
@@ -125,10 +194,11 @@ class SetAside:
         """Throw the trial's database away, and give the one that was set aside its name again; may be done twice.
 
         Raises:
+            Busy: another process holds the lock.
             Refused: a database of that name is there that the trial did not make.
             BackoutError: the server refuses, in its words; or the name leads elsewhere afterwards.
         """
-        with self._open() as connection:
+        with self.hold(), self._open() as connection:
             found = self._list(connection)
             kept, mine = found.get(self.kept), found.get(self.name)
             if kept is not None:
@@ -207,13 +277,22 @@ class SetAside:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[psycopg.Connection[Any]]:
-        import psycopg
+        with self._explain(), self._connect() as connection:
+            yield connection
 
+    def _connect(self, **more: Any) -> psycopg.Connection[Any]:
+        """Return a session in a database beside it, always the same one: advisory locks are of one database."""
         beside = next(each for each in _MAINTENANCE if each != self.name)
         url = conninfo.make_conninfo(self._url, dbname=beside)
+        return open_working(url, statement_timeout_s=_TIMEOUT_S, **more)
+
+    @contextlib.contextmanager
+    def _explain(self) -> Iterator[None]:
+        """Raise what the server refuses as an error of ours."""
+        import psycopg
+
         try:
-            with open_working(url, statement_timeout_s=_TIMEOUT_S) as connection:
-                yield connection
+            yield
         except psycopg.OperationalError as error:
             if isinstance(error, errors.ObjectInUse | errors.QueryCanceled):
                 raise _make_refused(error) from None

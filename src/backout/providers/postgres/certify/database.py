@@ -6,7 +6,7 @@ What the application sends is asked of the server, not of the application or a p
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from backout.errors import BackoutError
 from backout.providers.postgres.certify import generating, reading, reread, rows
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from backout.model.database.certificate import HeardStatement, RowLoss, TableRows
     from backout.model.database.compatibility import MigrationFile
     from backout.providers.postgres.certify.reread import Answers
+
+_WHICH: Final = f"""
+SELECT /* {WHO} */ oid::pg_catalog.int8 FROM pg_catalog.pg_database
+WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+"""  # noqa: S608 a constant
 
 
 class Heard(Protocol):
@@ -45,12 +50,16 @@ class CertifyDatabase:
         heard: hears what the application sends.
         ask: sends the old code's requests that read, and returns their answers; None: by the statements alone, which
             needs their values, and a superuser.
+        oid: of the database that was made for the trial; nothing is done in another one of its name. None: not checked.
     """
 
-    def __init__(self, url: str, heard: Heard, *, ask: Callable[[], Answers] | None = None) -> None:
+    def __init__(
+        self, url: str, heard: Heard, *, ask: Callable[[], Answers] | None = None, oid: int | None = None
+    ) -> None:
         self._url = url
         self._heard = heard
         self._ask = ask
+        self._oid = oid
 
     def prepare(
         self, files: Sequence[MigrationFile], seed: str = "", *, copy: Callable[[str], None] | None = None
@@ -118,11 +127,21 @@ class CertifyDatabase:
 
     @contextlib.contextmanager
     def open_session(self) -> Iterator[psycopg.Connection[Any]]:
-        """Yield a session. Raises AuthError, ProviderUnavailable: there is none, or it was lost."""
+        """Yield a session.
+
+        Raises:
+            AuthError, ProviderUnavailable: there is none, or it was lost.
+            BackoutError: it is in another database than the one that was made for the trial.
+        """
         import psycopg
 
         try:
             with open_application(self._url, application_name=WHO) as connection:
+                if self._oid is not None and connection.execute(_WHICH.encode()).fetchone() != (self._oid,):
+                    raise BackoutError(
+                        f"{connection.info.dbname} is not the database that was made for the trial any more",
+                        where="the trial's database",
+                    )
                 yield connection
         except psycopg.Error as error:
             raise make_connection_error(error, self._url, "the trial's database") from None
