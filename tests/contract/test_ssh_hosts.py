@@ -64,6 +64,13 @@ def switch(hosts: SshHosts, release: str, message: str = "") -> None:
     deployments.activate(release, message=message)
 
 
+def switch_anew(hosts: SshHosts, release: str, message: str = "") -> None:
+    """Make a release live, as another process does."""
+    deployments, _ = hosts.open_ports()
+    deployments.history()
+    deployments.activate(release, message=message)
+
+
 def ask(hosts: SshHosts) -> list[str]:
     """Return what a visitor of each host gets."""
     found = []
@@ -141,6 +148,8 @@ def test_a_host_that_is_not_reached_is_not_read_and_the_others_are_switched(host
     with pytest.raises(PartlyDone, match=r"web1 switched .* web2 is not"):
         looked_early.activate(first, message="back")
     assert ask(hosts) == ["one", "two"]
+    with pytest.raises(PartlyDone, match=r"web2 is not"):
+        switch_anew(hosts, first, "back")
     hosts.hosts["web2"].start_ssh()
     again, _ = hosts.open_ports()
     assert again.history()[0].sole is None
@@ -156,11 +165,12 @@ def test_marks_are_the_union_of_every_hosts_ledger(hosts: SshHosts) -> None:
     hosts.hosts["web2"].stop_ssh()
     deployments, _ = hosts.open_ports()
     deployments.history()
-    marked = deployments.activate(second, message="a remark")
+    remark = f"[backout guard-1a2b3c4d stable={second[:8]}//] well"
+    marked = deployments.activate(second, message=remark)
     hosts.hosts["web2"].start_ssh()
     again, _ = hosts.open_ports()
     live = again.history()[0]
-    assert (live.id, live.message, live.hosts) == (marked.id, "a remark", ())
+    assert (live.id, live.message, live.hosts) == (marked.id, remark, ())
     (hosts.hosts["web1"].releases / "ledger.jsonl").unlink()
     assert [each.sole for each in hosts.open_ports()[0].history()] == [second, first]
 

@@ -6,8 +6,9 @@ one place only, `analysis.history.marks.read_marks`, which compares it with what
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.clock import to_utc
 from backout.model.value import Value
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from backout.model.version import Version, VersionMark
 
 VERSION_DIGITS, CODE_DIGITS, SHA_DIGITS = 8, 12, 7
+_MOVES_NOTHING: Final = re.compile(r"\[backout (?:hold|release|[^ \]]+ (?:prove|pair|stable=|questioned=))")
 
 
 class RemarkKind(StrEnum):
@@ -131,3 +133,8 @@ class Remark(Value, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.head} {self.text}".rstrip()
+
+
+def looks_like_mark(message: str) -> bool:
+    """Whether a message looks like that of a remark that moves no traffic; whether it counts is not judged here."""
+    return _MOVES_NOTHING.match(message) is not None

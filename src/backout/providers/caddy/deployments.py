@@ -23,6 +23,7 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.model.deployment import Deployment, DeploymentId, OnHost, Share
+from backout.model.remark import looks_like_mark
 from backout.model.value import Value
 from backout.model.version import VersionId
 from backout.providers.caddy.hosts import NOT_READ, Seen, read_hosts
@@ -111,7 +112,7 @@ class CaddyDeployments:
             NoSplit: cohorts were asked for; there are none here.
             ProviderRejected: there is no such release (status 404).
             ProviderUnavailable: Caddy gives no answer, or shows something else than was made live.
-            PartlyDone: it is live on some hosts, and the others were not reached.
+            PartlyDone: it is live on some hosts, and the others were not reached (a remark that they miss is none).
         """
         if cohorts:
             raise NoSplit("releases behind Caddy have no cohorts", status=0, where=self._hosts[0].name)
@@ -132,7 +133,7 @@ class CaddyDeployments:
                     raise
                 lost[host.name] = error.what
         entry = self._switch(ready, before, lost, message, triggered_by)
-        if lost and _moves_traffic(before, entry):
+        if lost and not (looks_like_mark(entry.message) and not _moves_traffic(before, entry)):
             done = ", ".join(each.host.name for each in ready if each.host.name not in lost)
             failed = "; ".join(f"{name} is not: {why}" for name, why in lost.items())
             raise PartlyDone(f"{done} switched to {entry.shares[0][0]}; {failed}", hint=_AGAIN)

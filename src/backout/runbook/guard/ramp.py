@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_underneath, is_deciding, list_serving
+from backout.analysis.history.remarks import find_underneath, is_deciding, is_half_made, list_serving
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.deployment import Share
 from backout.model.guard.verdict import Verdict
@@ -33,6 +33,7 @@ from backout.runbook.safety.checks import (
     await_listed,
     await_own_listed,
     check_not_held,
+    check_on_every_host,
     check_undisturbed,
     check_unmoved,
     find_own,
@@ -104,7 +105,8 @@ class Ramp(Action[RampStep, RampResult]):
         tools, expected = self._tools, args.expected
         check_identity(tools)
         history = await_listed(tools, expected)
-        check_unmoved(tools, history, expected, context.run, args.version)
+        if not is_half_made(history, expected, context.run):  # else its other hosts are reached now
+            check_unmoved(tools, history, expected, context.run, args.version)
         remark = Remark(RemarkKind.RAMP, context.run, text=args.message)
         message = make_message(tools, remark, history[0])
         try:
@@ -141,6 +143,7 @@ class Ramp(Action[RampStep, RampResult]):
         if all(deployment.id != made.id for deployment in history):
             raise ProviderUnavailable("the step was made, and is not listed yet", where=tools.environment)
         check_undisturbed(tools, history, made.id, expected=args.expected, run=run)
+        check_on_every_host(tools, history[0])
         live = find_underneath(history)
         wanted = {(str(share.version), share.percentage) for share in _list_shares(args)}
         if list_serving(live) != wanted:
@@ -157,7 +160,7 @@ class Ramp(Action[RampStep, RampResult]):
         history = await_own_listed(self._tools, context.run, RemarkKind.RAMP)
         ours = find_own(history, context.run, RemarkKind.RAMP)
         if ours is not None:
-            return Done(self._read_back(ours, args, context.run))
+            return NotDone() if history[0].hosts else Done(self._read_back(ours, args, context.run))
         expected = args.expected
         decides = bool(history) and is_deciding(history, expected, args.version)
         if decides or any(deployment.id == expected for deployment in history):

@@ -30,7 +30,7 @@ from backout.runbook.recover.tools import (
 )
 from backout.runbook.recovery.steps.swap import UP_WITHIN_S
 from backout.runbook.rollback.marked import make_message
-from backout.runbook.safety.checks import await_listed, find_own
+from backout.runbook.safety.checks import await_listed, check_on_every_host, find_own
 
 if TYPE_CHECKING:
     from backout.model.steps.base import Arguments
@@ -164,13 +164,17 @@ def end_maintenance(tools: RecoverTools, run: str) -> str:
     """Make live again what this run's maintenance page replaced, if that page is live; return what is live then.
 
     Raises:
+        PartlyDone: not on every host.
         BackoutError: that is a maintenance page all the same.
     """
     box = tools.tools
     planned = find_plan(box.runs, run).arguments(MaintenanceStep)
     history = box.deployments.history()
     page, live = find_own(history, run, RemarkKind.MAINTENANCE), find_underneath(history)
-    if page is None or live.id != page.id or find_result(box.runs, run, GoLiveStep) is not None:
+    if page is None or find_result(box.runs, run, GoLiveStep) is not None:
+        return str(live.main)
+    if live.id != page.id and all(each.deployment != page.id for each in history[0].hosts):
+        check_on_every_host(box, history[0])
         return str(live.main)
     before = next((each for each in history if each.id == planned.expected), None)
     remark = Remark(RemarkKind.SECRETS, run, text="the maintenance ends: the recovery was given up")
@@ -179,7 +183,9 @@ def end_maintenance(tools: RecoverTools, run: str) -> str:
         made = box.deployments.activate(planned.leaving, message=message, force=True)
     else:
         made = box.deployments.deploy(before.shares, message=message, force=True, cohorts=before.cohorts)
-    live = find_underneath(await_listed(box, made.id))
+    history = await_listed(box, made.id)
+    check_on_every_host(box, history[0])
+    live = find_underneath(history)
     if box.versions.detail(live.main).is_maintenance:
         raise BackoutError("the maintenance page is live still", where=box.environment)
     return str(live.main)

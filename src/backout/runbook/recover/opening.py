@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_underneath
+from backout.analysis.history.remarks import find_underneath, is_half_made
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.deployment import Share
 from backout.model.platform import CacheState
@@ -36,7 +36,13 @@ from backout.runbook.recover.secrets import read_secrets
 from backout.runbook.recover.tools import find_plan, get_fence, note_opened, read_own_fence
 from backout.runbook.rollback.marked import make_message
 from backout.runbook.rollback.reupload import upload_again
-from backout.runbook.safety.checks import await_listed, await_own_listed, find_own, make_read_back
+from backout.runbook.safety.checks import (
+    await_listed,
+    await_own_listed,
+    check_on_every_host,
+    find_own,
+    make_read_back,
+)
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -100,6 +106,8 @@ def _stands_there(made: Deployment, version: str) -> bool:
 def find_live(tools: Toolbox, run: str, history: Sequence[Deployment]) -> Deployment:
     """Return what is live: the maintenance page of this run, or what it left where there is none.
 
+    Hosts that differ because this run's own switch reached some of them count as well.
+
     Raises:
         BackoutError: another one is.
     """
@@ -107,7 +115,7 @@ def find_live(tools: Toolbox, run: str, history: Sequence[Deployment]) -> Deploy
     begun, wanted = find_result(tools.runs, run, MaintenanceStep), plan.arguments(MaintenanceStep)
     own = begun.deployment if begun is not None and begun.deployment else wanted.expected
     live = find_underneath(history)
-    if live.id != own:
+    if live.id != own and not is_half_made(history, own, run):
         raise BackoutError(
             f"deployment {live.id} (version {live.main}) is live, and not what this run left there",
             where=tools.environment,
@@ -216,7 +224,7 @@ class GoLive(Action[GoLiveStep, ReadBackResult]):
         assert placed is not None
         history = tools.deployments.history()
         live = find_live(tools, run, history)
-        if live.sole != placed.version:
+        if live.sole != placed.version or history[0].hosts:
             message = make_message(tools, self._make_remark(args, run), history[0])
             try:
                 tools.deployments.activate(placed.version, message=message, force=args.force)
@@ -241,14 +249,17 @@ class GoLive(Action[GoLiveStep, ReadBackResult]):
         placed = find_result(tools.runs, run, PlaceStep)
         if placed is None:
             return None
-        live = find_underneath(tools.deployments.history())
-        return self._note(live, run) if live.sole == placed.version else None
+        history = tools.deployments.history()
+        live = find_underneath(history)
+        return self._note(live, run) if live.sole == placed.version and not history[0].hosts else None
 
     def _read_back(self, version: str, run: str) -> ReadBackResult:
         tools = self._tools.tools
         history = tools.deployments.history()
         made = history[0].id
-        live = find_underneath(await_listed(tools, made))
+        history = await_listed(tools, made)
+        check_on_every_host(tools, history[0])
+        live = find_underneath(history)
         if live.sole != version:
             raise BackoutError(f"the provider says that version {live.main} is live, not {version}")
         return self._note(live, run)

@@ -17,6 +17,7 @@ from backout.errors import (
     Busy,
     Interrupted,
     NewestNotLive,
+    PartlyDone,
     ProviderUnavailable,
     Refused,
     Unmeasured,
@@ -43,6 +44,7 @@ from backout.runbook.safety.checks import (
     await_own_listed,
     await_still_listed,
     check_not_held,
+    check_on_every_host,
     check_undisturbed,
     check_unmoved,
     find_own,
@@ -88,7 +90,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         """
         try:
             return self._set(args, context)
-        except (Busy, Interrupted, Unmeasured):  # another one acts (or a hotfix is live), or the outcome is not known
+        except (Busy, Interrupted, PartlyDone, Unmeasured):  # another one acts, or the outcome is not known
             raise
         except BackoutError as error:
             is_held = isinstance(error, Refused) and error.rule == HOLD_RULE
@@ -165,6 +167,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         while True:
             history = tools.deployments.history()
             if history and history[0].id != before:
+                check_on_every_host(tools, history[0])
                 return find_underneath(history)
             if tools.clock.now() >= deadline:
                 raise ProviderUnavailable(
@@ -195,7 +198,9 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
             if found is None:
                 raise
             deployed = found
-        check_undisturbed(tools, await_listed(tools, deployed.id), deployed.id, expected=live.id, run=run)
+        history = await_listed(tools, deployed.id)
+        check_undisturbed(tools, history, deployed.id, expected=live.id, run=run)
+        check_on_every_host(tools, history[0])
         return deployed
 
     def _make_result(self, args: PushSecretsStep, made: Deployment, way: str) -> PushSecretsResult:
