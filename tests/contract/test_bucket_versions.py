@@ -415,8 +415,8 @@ def test_a_key_that_may_only_read_changes_nothing_and_is_told(store: Store) -> N
 
     with open_proxy(store.access["endpoint"], refuse) as endpoint, store.other(endpoint=endpoint) as client:
         found = S3BucketLook(client, name, "", SystemClock()).try_permissions()
-        with pytest.raises(AuthError):
-            S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=False)
+        carried = S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=False)
+    assert {each.outcome for each in carried} == {Outcome.FAILED}
     assert (found.list, found.read, found.write, found.delete) == (True, None, False, None)
     assert dict(found.why)["write"]
     assert list(store.client.list_versions(name)) == before
@@ -442,6 +442,39 @@ def test_a_key_without_the_right_to_versions_is_told(
     left = list(store.client.list_versions(name))
     assert bool(left) == bool(found.left) == (method == "DELETE"), "what stays is told"
     assert not left or left[0].is_delete_marker
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_the_key_may_not_do_to_one_object_fails_alone(store: Store, again: bool) -> None:
+    """As a policy has it, or a key of KMS: nothing else would be brought back, now or at any later attempt."""
+    name, changes = damage_many(store, 6)
+
+    def refuse(_method: str, path: str) -> tuple[int, str] | None:
+        return (403, "AccessDenied") if "k001" in path else None
+
+    with open_proxy(store.access["endpoint"], refuse) as endpoint, store.other(endpoint=endpoint) as client:
+        carried = S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=again)
+        large = [each for each in changes if each.key == "k001"]
+        parts = S3BucketVersions(client, name, "", Gate(), copied_at_once_bytes=1).carry_out(large, again=again)
+    assert [each.outcome for each in carried] == [
+        Outcome.FAILED if each.key == "k001" else Outcome.DONE for each in changes
+    ]
+    assert {each.why for each in [*carried, *parts]} == {"", "S3 answered 403 AccessDenied: as the test has it"}
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [(403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (400, "ExpiredToken"), (401, "Unauthorized")],
+)
+def test_a_key_that_is_not_accepted_any_more_ends_it(store: Store, status: int, word: str) -> None:
+    name, changes = damage_many(store, 2)
+    with (
+        open_proxy(store.access["endpoint"], lambda _method, _path: (status, word)) as endpoint,
+        store.other(endpoint=endpoint) as client,
+    ):
+        for again in (False, True):
+            with pytest.raises(AuthError, match=str(status)):
+                S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=again)
 
 
 # --- how many at once ---------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from backout.providers.objects.look import PROBE_PREFIX
 from backout.providers.objects.manifests import make_stamp
 from backout.providers.objects.tables import Tables
 from backout.providers.objects.versions import COPIED_AT_ONCE_BYTES, PART_BYTES, are_alike, hash_object, run_all
+from backout.providers.s3.failures import S3Denied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -289,7 +290,7 @@ class SnapshotVersions:
                 if found != change.found:
                     return Carried(Outcome.NEWER)
                 copied = self._copy_back(change.key, change.version_id, change.size_bytes)
-            except ProviderRejected as refused:
+            except (ProviderRejected, S3Denied) as refused:
                 return Carried(Outcome.FAILED, why=refused.what)
             return Carried(Outcome.DONE, f"{copied.etag}-{change.size_bytes}", copied.etag)
 

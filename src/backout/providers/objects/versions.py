@@ -6,11 +6,11 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from backout.errors import ProviderRejected
+from backout.errors import AuthError, ProviderRejected
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
 from backout.providers.objects.listing import list_side_by_side
 from backout.providers.s3 import exchanges
-from backout.providers.s3.failures import S3Rejected
+from backout.providers.s3.failures import S3Denied, S3Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -114,7 +114,7 @@ class S3BucketVersions:
                 return Carried(Outcome.DONE, (yield from exchanges.delete(self._bucket, change.key)) or "")
             source = self._bucket, change.key, change.version_id
             copied = yield from exchanges.copy(source, self._bucket, change.key)
-        except ProviderRejected as refused:
+        except (ProviderRejected, S3Denied) as refused:
             return Carried(Outcome.FAILED, why=refused.what)
         return Carried(Outcome.DONE, _get_id(copied), copied.etag)
 
@@ -157,7 +157,7 @@ class S3BucketVersions:
                     if carried is not None:
                         return carried
                 copied = self._copy(change.key, change.version_id, change.size_bytes)
-            except ProviderRejected as refused:
+            except (ProviderRejected, S3Denied) as refused:
                 return Carried(Outcome.FAILED, why=refused.what)
             return Carried(Outcome.DONE, _get_id(copied), copied.etag)
 
@@ -175,6 +175,9 @@ def _find(bucket: str, key: str, version_id: str | None = None) -> Generator[Exc
     except ProviderRejected as refused:
         if refused.status in exchanges.NO_OBJECT:
             return None
+        raise
+    except AuthError:
+        yield from exchanges.try_read(bucket, key, version_id=version_id)
         raise
 
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
-from backout.errors import ProviderRejected, ProviderUnavailable
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls, exchanges
 from backout.providers.s3.answers import parse_object
 from backout.providers.s3.exchanges import SERVER_WORKS_S
@@ -123,6 +123,9 @@ class S3Client:
             if refused.status in exchanges.NO_OBJECT:
                 return None
             raise
+        except AuthError:
+            with self.get(bucket, key, version_id=version_id, byte_range=(0, 0)):  # whose refusal says why
+                raise
 
     def get(
         self,

@@ -68,6 +68,12 @@ def head(bucket: str, key: str, *, version_id: str | None = None) -> Asked[S3Obj
     return ask_object(calls.head(bucket, key, version_id=version_id), key)
 
 
+def try_read(bucket: str, key: str, *, version_id: str | None = None) -> Asked[None]:
+    """GET Object, of one byte: its refusal has words, as that of a HEAD has not."""
+    call = calls.get(bucket, key, version_id=version_id, byte_range=(0, 0))
+    return Asked(call, lambda _headers, _body: None)
+
+
 def copy(
     source: tuple[str, str, str | None],
     bucket: str,

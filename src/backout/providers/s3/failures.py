@@ -35,6 +35,10 @@ class S3Rejected(ProviderRejected):
         self.message = message
 
 
+class S3Denied(AuthError):
+    """The key is valid, and lacks the permission for this call (403 AccessDenied); it may have it for other objects."""
+
+
 def make_failure(status: int, headers: Mapping[str, str], body: bytes, where: str, now: float) -> CallFailed:
     """Return what one refused attempt means; `headers` in lower case, `now` in Unix seconds for Retry-After."""
     said = parse_error(body)
@@ -43,8 +47,9 @@ def make_failure(status: int, headers: Mapping[str, str], body: bytes, where: st
     error: BackoutError
     if transient:
         error = ProviderUnavailable(what, where=where, hint="try again later")
-    elif status in _UNAUTHORIZED:
-        error = AuthError(what, where=where, hint=_HINTS.get(said.code, "check the access key and its permissions"))
+    elif status in _UNAUTHORIZED or said.code in _HINTS:  # ExpiredToken is a 400
+        kind = S3Denied if said.code == "AccessDenied" else AuthError
+        error = kind(what, where=where, hint=_HINTS.get(said.code, "check the access key and its permissions"))
     else:
         error = S3Rejected(what, status=status, where=where, word=said.code, message=said.message)
     return CallFailed(error, permanent=not transient, retry_after_s=retry_after_s(headers.get("retry-after"), now))
