@@ -194,7 +194,9 @@ def _perform_all(
                 yield from _perform_in_pairs(performer, log, side)
             for drill in chosen:
                 if drill not in side:
-                    yield log.end(log.start(drill), functools.partial(performer.perform, drill))
+                    record = log.end(log.start(drill), functools.partial(performer.perform, drill))
+                    yield record
+                    log.tell(record)
     finally:
         lock.free()
 
@@ -263,7 +265,7 @@ class _Log:
         record_start(self._journal, run, drill.name, place, actor=self._actor, batch=self._batch)
         return DrillRecord(run, drill.name, place, time.time(), batch=self._batch)
 
-    def end(self, record: DrillRecord, find: Callable[[], DrillResult], prefix: str = "") -> DrillRecord:
+    def end(self, record: DrillRecord, find: Callable[[], DrillResult]) -> DrillRecord:
         """Return the record with the result that `find` returns, or why it raises BackoutError."""
         from backout.runbook.incident.drills import record_end, record_failure
 
@@ -273,11 +275,14 @@ class _Log:
             raise
         except BackoutError as error:
             record_failure(self._journal, record.run, record.name, record.environment, str(error), actor=self._actor)
-            self._say(f"{prefix}not performed: {error}")
             return replace(record, why=str(error))
         record_end(self._journal, record.run, result, actor=self._actor)
-        self._say(prefix + _describe(result))
         return replace(record, result=result)
+
+    def tell(self, record: DrillRecord, prefix: str = "") -> None:
+        """Say how it ended."""
+        result = record.result
+        self._say(prefix + (f"not performed: {record.why}" if result is None else _describe(result)))
 
 
 def _perform_in_pairs(performer: _Performer, log: _Log, chosen: Sequence[Drill]) -> Iterator[DrillRecord]:
@@ -286,24 +291,26 @@ def _perform_in_pairs(performer: _Performer, log: _Log, chosen: Sequence[Drill])
 
     from backout.wiring.drills.performing import perform_drill
 
-    first, second = performer.open_ground(), performer.make_second()
+    first = performer.open_ground()
+    second = performer.make_second() if len(chosen) > 1 else None
     free, waiting = [first], deque(chosen)
     running: dict[Future[DrillResult], tuple[DrillRecord, Ground]] = {}
 
     def perform(ground: Ground, drill: Drill) -> DrillResult:
         return perform_drill(ground, drill, lambda text: performer.say(f"{drill.name}: {text}"))
 
-    with ThreadPoolExecutor(2) as pool:
-        opening: Future[None] | None = pool.submit(second.open)
+    with contextlib.ExitStack() as ends:
+        if second is not None:
+            ends.callback(second.close)  # once the other threads have ended
+        pool = ends.enter_context(ThreadPoolExecutor(2))
+        opening: Future[None] | None = None if second is None else pool.submit(second.open)
         try:
             while waiting or running:
-                if opening is not None and opening.done():
-                    try:
-                        opening.result()
-                    except BackoutError as error:
-                        performer.say(f"one at a time, as there is no second place: {error}")
-                    else:
+                if second is not None and opening is not None and opening.done():
+                    if (error := opening.exception()) is None:
                         free.append(second)
+                    else:  # of whatever kind: the first place will do
+                        performer.say(f"one at a time, as there is no second place: {_describe_error(error)}")
                     opening = None
                 while waiting and free:
                     drill, ground = waiting.popleft(), free.pop()
@@ -313,12 +320,19 @@ def _perform_in_pairs(performer: _Performer, log: _Log, chosen: Sequence[Drill])
                 for done in wait(running, opening_s, return_when=FIRST_COMPLETED).done:
                     record, ground = running.pop(done)
                     free.append(ground)
-                    yield log.end(record, done.result, f"{record.name}: ")
+                    ended = log.end(record, done.result)
+                    yield ended
+                    log.tell(ended, f"{ended.name}: ")
         finally:
-            if running or waiting:  # Ctrl-C: what is under way counts as interrupted
+            is_cut_short = bool(running or waiting)  # Ctrl-C: what is under way counts as interrupted
+            if is_cut_short:
                 first.stop()
+            if second is not None and (is_cut_short or opening is not None):
                 second.stop()
-            second.close()
+
+
+def _describe_error(error: BaseException) -> str:
+    return str(error) if isinstance(error, BackoutError) else f"{type(error).__name__}: {error}"
 
 
 def _describe(result: DrillResult) -> str:

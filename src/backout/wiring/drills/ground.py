@@ -170,7 +170,13 @@ class Ground:
         return trial
 
     def welcome(self, rate_per_s: float) -> Visitors | None:
-        """Have so many visitors come from now on, and return them; None for none."""
+        """Have so many visitors come from now on, and return them; None for none.
+
+        Raises:
+            BackoutError: it was stopped, and nobody comes any more.
+        """
+        if rate_per_s > 0 and self._is_over:
+            raise BackoutError("it was stopped", where="the drill")
         there = self._visitors
         if there is not None and (rate_per_s != self._rate_per_s or not there.is_there()):
             there.leave()
