@@ -14,9 +14,12 @@ from certify_lab import OLD
 from certify_staging_lab import Staging
 from cli_shell import backout
 
+from backout import config
+from backout.errors import Refused
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.clock import SystemClock
 from backout.runbook.certify.certificates import list_counting
+from backout.wiring.certify.borders import check_bindings
 
 from streamed import await_line
 
@@ -87,6 +90,24 @@ def test_what_the_file_alone_forbids(tmp_path: Path) -> None:
     assert found.code == 0, found
     assert "4. Set its database aside: renamed, closed, never written to." in found.out
     assert backout(tmp_path, *words, "-e", "production", "--on", "staging").code == 3  # no one is here to ask
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        {"type": "service", "service": "shop-production", "entrypoint": "Orders"},
+        {"type": "durable_object_namespace", "class_name": "Cart", "script_name": "shop-production"},
+        {"type": "workflow", "workflow_name": "bills", "class_name": "Bills", "script_name": "shop-production"},
+    ],
+)
+def test_code_bound_to_the_worker_of_production_is_refused(tmp_path: Path, binding: dict[str, str]) -> None:
+    """Whatever runs in that Worker, it does with production's own bindings; nothing has to be asked to know."""
+    (tmp_path / "backout.toml").write_text(SETTINGS.format(data="generated"), encoding="utf-8")
+    production, place = (
+        config.load(config.Environment(), start=tmp_path, environment=name) for name in ("production", "staging")
+    )
+    with pytest.raises(Refused, match=f"{binding['type']} of shop-production, which is the Worker of production"):
+        check_bindings(place, {"bindings": [{"type": "version_metadata"}, {**binding, "name": "SHOP"}]}, [production])
 
 
 @pytest.mark.long
@@ -186,6 +207,9 @@ def test_where_no_trial_takes_place(staging: Staging, tmp_path: Path) -> None:
     assert (code, "from its cache" in what) == (2, True), what
     code, what = refuse(write_words(staging, staging.upload("new", NEW, bound_to="production")))
     assert (code, "is that of production" in what) == (3, True), what
+    service = {"type": "service", "name": "SHOP", "service": "shop-production"}
+    code, what = refuse(write_words(staging, staging.upload("new", NEW, more=(service,))))
+    assert (code, "service of shop-production, which is the Worker of production" in what) == (3, True), what
     text = (tmp_path / "backout.toml").read_text(encoding="utf-8")
     (tmp_path / "backout.toml").write_text(text.replace("7123/", f"{staging.read_identifier()}/"), encoding="utf-8")
     code, what = refuse(words)

@@ -77,12 +77,19 @@ class Staging:
         self._client.change(path, {"caching": {"disabled": not on}}, permission=WRITE_HYPERDRIVE)
 
     def upload(
-        self, name: str, routes: Mapping[str, Sequence[str]], *, owner: str = "staging", bound_to: str = ""
+        self,
+        name: str,
+        routes: Mapping[str, Sequence[str]],
+        *,
+        owner: str = "staging",
+        bound_to: str = "",
+        more: Sequence[Mapping[str, str]] = (),
     ) -> str:
         """Upload the shop with these routes; return the version's id.
 
         Args:
             bound_to: whose database; default: its owner's.
+            more: bindings besides.
         """
         bundle = make_bundle(name, routes)
         metadata = msgspec.json.decode(bundle.metadata)
@@ -91,6 +98,7 @@ class Staging:
         metadata["bindings"] = [
             {"type": "hyperdrive", "name": "HYPERDRIVE", "id": hyperdrive},
             {"type": "version_metadata", "name": "VERSION"},
+            *more,
         ]
         modules = (BundleModule("main.js", ESM, MAIN.encode()), *bundle.modules)
         made = replace(bundle, metadata=msgspec.json.encode(metadata), modules=modules)

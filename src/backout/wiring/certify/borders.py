@@ -30,8 +30,15 @@ _STORES: Final = {
     "r2_bucket": ("bucket_name",),
     "service": ("service",),
     "vectorize": ("index_name",),
+    "workflow": ("workflow_name",),
 }
 """What keeps or forwards something, and by what it is known."""
+_WORKERS: Final = {
+    "durable_object_namespace": "script_name",
+    "service": "service",
+    "workflow": "script_name",
+}
+"""What another Worker does, and where that one is named; without a name it is the Worker itself."""
 
 
 def check_staging(config: Config, others: Sequence[Config]) -> HealthCheck:
@@ -102,33 +109,59 @@ def _find_server(config: Config) -> str | None:
     return found.partition("/")[0] if found else None
 
 
-def check_bindings(metadata: Mapping[str, object], others: Sequence[Config]) -> None:
-    """Raise Refused where a version's parts are bound to what the live version of one of the others is bound to."""
-    mine = _list_stores(metadata)
+def check_bindings(config: Config, metadata: Mapping[str, object], others: Sequence[Config]) -> None:
+    """Refuse a version that reaches into another environment.
+
+    Args:
+        config: of the environment in which the trial takes place.
+        metadata: the version's parts.
+        others: those that it must not reach.
+
+    Raises:
+        Refused: it is bound to the Worker of one of the others, or to what the live version of that one is bound to.
+    """
+    bindings = _list_bindings(metadata)
+    mine = _list_stores(bindings)
     for other in others:
         platform = other.environment.platform
         if not platform.is_cloudflare:
             continue
+        if other.account_id == config.account_id:
+            for kind, script in _list_workers(bindings):
+                if script == platform.script:
+                    raise _refuse(f"{kind} of {script}, which is the Worker of {other.name}")
         from backout.providers.cloudflare.deployments import CloudflareDeployments
 
         history = CloudflareDeployments(make_reader(other, _WITHIN_S), other.account_id, platform.script).history()
         for share in history[0].shares if history else ():
             described = LateBundles(other).fetch(share.version).metadata
-            theirs = _list_stores(decode_json(described, dict[str, object], what="the version's parts"))
-            if common := sorted(mine & theirs):
+            parts = decode_json(described, dict[str, object], what="the version's parts")
+            if common := sorted(mine & _list_stores(_list_bindings(parts))):
                 kind, name = common[0]
-                raise Refused(
-                    f"the code for the trial is bound to {kind} {name}, which is that of {other.name}",
-                    where="the trial",
-                    rule=SafetyRule.IDENTITY,
-                    options=("`--wrangler-env NAME`: the environment of wrangler's configuration with staging's own",),
-                )
+                raise _refuse(f"{kind} {name}, which is that of {other.name}")
 
 
-def _list_stores(metadata: Mapping[str, object]) -> set[tuple[str, str]]:
-    """Return the kind and the name of everything that keeps something for this version."""
+def _refuse(what: str) -> Refused:
+    return Refused(
+        f"the code for the trial is bound to {what}",
+        where="the trial",
+        rule=SafetyRule.IDENTITY,
+        options=("`--wrangler-env NAME`: the environment of wrangler's configuration with staging's own",),
+    )
+
+
+def _list_bindings(metadata: Mapping[str, object]) -> list[dict[str, object]]:
     listed = metadata.get("bindings")
-    bindings = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
+def _list_workers(bindings: Sequence[Mapping[str, object]]) -> list[tuple[str, str]]:
+    """Return the kind and the script of every binding to another Worker."""
+    return [(kind, str(each.get(_WORKERS[kind]))) for each in bindings if (kind := str(each.get("type"))) in _WORKERS]
+
+
+def _list_stores(bindings: Sequence[Mapping[str, object]]) -> set[tuple[str, str]]:
+    """Return the kind and the name of everything that keeps something for this version."""
     return {
         (kind, str(each[key]))
         for each in bindings

@@ -143,7 +143,8 @@ class StagingStage:
     def use_version(self, version: str) -> Code:
         """Return the code of a version of staging's own Worker. Raises Refused: as `deploy_folder`."""
         bundle = self._bundles.fetch(version)
-        check_bindings(decode_json(bundle.metadata, dict[str, object], what="the version's parts"), self._others)
+        parts = decode_json(bundle.metadata, dict[str, object], what="the version's parts")
+        check_bindings(self._config, parts, self._others)
         modules = [each for each in bundle.modules if not each.content_type.startswith(SOURCE_MAP)]
         text = "\n".join(module.content.decode("utf-8", "replace") for module in modules)
         return Code(version, hash_modules(bundle.modules), text)
