@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -90,6 +91,30 @@ def test_what_the_file_alone_forbids(tmp_path: Path) -> None:
     assert found.code == 0, found
     assert "4. Set its database aside: renamed, closed, never written to." in found.out
     assert backout(tmp_path, *words, "-e", "production", "--on", "staging").code == 3  # no one is here to ask
+
+
+def test_what_a_killed_trial_had_in_a_folder_is_removed_by_the_next(tmp_path: Path) -> None:
+    """By the process that its name tells; that of a process that runs stays."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    temporary, left = tmp_path / "temporary", f"backout-staging-{ended.pid}-a1b2c3d4"
+    for name in (left, f"backout-staging-{os.getpid()}-a1b2c3d4"):
+        (temporary / name).mkdir(parents=True)
+        (temporary / name / "token").touch()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "0001.sql").write_text("SELECT 1;")
+    (tmp_path / "backout.toml").write_text(SETTINGS.format(data="generated"), encoding="utf-8")
+    words = ("--old", "new", "--new", "new", "--migrations", "0001.sql", "--after", "0001.sql", "--yes", "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "backout", "certify", "-e", "production", "--on", "staging", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert "none is set" in json.loads(done.stdout)["what"], done
+    assert [each.name for each in temporary.iterdir()] == [f"backout-staging-{os.getpid()}-a1b2c3d4"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +212,35 @@ def test_a_running_trial_is_left_alone(staging: Staging, tmp_path: Path) -> None
             running.send_signal(signal.SIGCONT)
     assert running.returncode == 0
     assert (staging.look(), staging.live()) == (before, staging.old)
+
+
+@pytest.mark.long
+@pytest.mark.rotating("certify staging", 3)
+def test_a_trial_that_is_told_to_end_puts_everything_back(staging: Staging, tmp_path: Path) -> None:
+    """By SIGTERM, with a SIGHUP behind it; and the platform's token is in no file any more once wrangler has run."""
+    staging.lay_out(tmp_path, ADD)
+    staging.write_folder(tmp_path / "new", NEW)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    before, words = staging.look(), write_words(staging, "new", "--yes", "--wrangler-env", "staging")
+    token = staging.token_file.read_text(encoding="utf-8").strip().encode()
+    with subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    ) as running:
+        await_line(running, "new code: the same", stream=running.stderr)
+        files = [each for each in temporary.rglob("*") if each.is_file()]
+        assert files, "what wrangler wrote"
+        assert [each for each in files if token in each.read_bytes()] == []
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            running.send_signal(number)
+    assert running.returncode == 130
+    assert (staging.look(), staging.live()) == (before, staging.old)
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from backout.journal.stop import StopRequest
+from backout.journal.stop import EndSignals, StopRequest
 
 
 def test_the_first_signal_asks_and_the_second_interrupts() -> None:
@@ -35,3 +35,28 @@ def test_a_stop_request_needs_no_signals() -> None:
     stop.request()
     assert stop.requested
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_end_from_outside_interrupts_until_things_are_put_back() -> None:
+    """SIGTERM and SIGHUP raise as Ctrl-C does; held off they do nothing, and then they are whose they were."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with EndSignals() as ends:
+        for number in numbers:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        ends.hold_off()
+        for number in numbers:
+            signal.raise_signal(number)
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_closed_terminal_that_is_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with EndSignals():
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

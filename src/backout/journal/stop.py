@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
@@ -42,3 +43,37 @@ class StopRequest:
         self.requested = True
         if self._message is not None:
             self._message()
+
+
+class EndSignals:
+    """SIGTERM and SIGHUP as Ctrl-C, for what has something to put back; use it as a context (main thread only).
+
+    They raise KeyboardInterrupt until `hold_off` is called: what is put back then is not interrupted by them.
+    A SIGHUP that is ignored (nohup) stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._is_ending = False
+        self._before: list[tuple[signal.Signals, object]] = []
+
+    def __enter__(self) -> Self:
+        """Take them."""
+        taken = [each for each in _ENDS if signal.getsignal(each) is not signal.SIG_IGN]
+        self._before = [(number, signal.signal(number, self._on_signal)) for number in taken]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore the previous signal handlers."""
+        for number, handler in self._before:
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as in StopRequest
+        self._before = []
+
+    def hold_off(self) -> None:
+        """Let none of them interrupt any more."""
+        self._is_ending = True
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._is_ending:
+            raise KeyboardInterrupt

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError, Busy, PartlyDone, Refused, UsageError
+from backout.journal.stop import EndSignals
 from backout.model.bundle import SOURCE_MAP, hash_modules
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.read_caches import CloudflareReadCaches
@@ -27,11 +26,13 @@ from backout.rules import SafetyRule
 from backout.twin import wrangler
 from backout.wiring.certify.application import StagingApplication
 from backout.wiring.certify.borders import check_bindings, check_staging, find_database, name_database
+from backout.wiring.certify.folders import make_folder
 from backout.wiring.certify.twin import Code
 from backout.wiring.platform import make_api, make_bundles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from backout.config import Config
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.ports import HealthCheck
 
+_PREFIX: Final = "backout-staging-"
 _OURS: Final = "trial by backout: "
 """How the messages of a trial's deployments begin."""
 _BACK: Final = "put back what was live"
@@ -59,7 +61,8 @@ class StagingStage:
     def __init__(self, config: Config, others: Sequence[Config]) -> None:
         self._config = config
         self._others = others
-        self._folder = Path(tempfile.mkdtemp(prefix="backout-staging-"))
+        self._folder = make_folder(_PREFIX)
+        self._ends = EndSignals()
         self._live = ""
 
     def __enter__(self) -> Self:
@@ -71,6 +74,7 @@ class StagingStage:
             AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
         """
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._ends)
             stack.callback(self._remove_folder)
             self._health = check_staging(self._config, self._others)
             self._aside = SetAside(*find_database(self._config))
@@ -94,6 +98,7 @@ class StagingStage:
             Busy: the lock was lost, and another process has it now.
         """
         with self._stack:
+            self._ends.hold_off()
             if self._aside.is_begun:
                 put_back(self._config, self._aside)
 
@@ -124,17 +129,19 @@ class StagingStage:
         """
         platform = self._config.environment.platform
         token = self._folder / "token"
-        token.unlink(missing_ok=True)
-        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(self._config.token().reveal())
-        run = wrangler.run_wrangler(
-            ["versions", "upload", "--name", platform.script, "--env", environment or "", "--message", "certify"],
-            cwd=folder,
-            api_base_url=str(platform.api_base_url),
-            account_id=self._config.account_id,
-            token_file=token,
-            log_dir=self._folder / "wrangler",
-        )
+        try:
+            with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(self._config.token().reveal())
+            run = wrangler.run_wrangler(
+                ["versions", "upload", "--name", platform.script, "--env", environment or "", "--message", "certify"],
+                cwd=folder,
+                api_base_url=str(platform.api_base_url),
+                account_id=self._config.account_id,
+                token_file=token,
+                log_dir=self._folder / "wrangler",
+            )
+        finally:
+            token.unlink(missing_ok=True)
         if run.returncode != 0:
             said = (run.stderr or run.stdout)[-1500:].strip()
             raise BackoutError(f"wrangler versions upload failed: {said}", where=str(folder))

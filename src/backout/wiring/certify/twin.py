@@ -6,7 +6,6 @@ import http.client
 import os
 import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from backout.providers.postgres.certify.database import CertifyDatabase
 from backout.providers.postgres.certify.log import ServerLog
 from backout.twin import lifecycle, wrangler
 from backout.twin.home import mark_own_process
+from backout.wiring.certify.folders import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -55,15 +55,6 @@ class Code(Value, frozen=True):
     text: str
 
 
-def _remove_left_over() -> None:
-    """Remove the folders of trials that were killed; their twins ended with them."""
-    for each in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        owner = each.name.removeprefix(_PREFIX).partition("-")[0]
-        is_ours = owner.isdecimal() and not each.is_symlink() and each.is_dir() and each.stat().st_uid == os.getuid()
-        if is_ours and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(each, ignore_errors=True)
-
-
 class CertifyStage:
     """A twin in a folder of its own, which ends with this process; use it as a context.
 
@@ -74,9 +65,7 @@ class CertifyStage:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        if folder is None:
-            _remove_left_over()
-        self._folder = folder or Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._folder = folder or make_folder(_PREFIX)
         self._secrets: dict[str, str] = {}
         self._is_made = False
 
