@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from values import replace
@@ -22,7 +23,7 @@ from backout.analysis.history.remarks import (
     list_marks,
     merge_marks,
 )
-from backout.model.remark import Code, Doubt, Remark, RemarkKind
+from backout.model.remark import Code, Doubt, Remark, RemarkKind, looks_like_mark
 from backout.model.version import Mark, VersionMark
 
 from situations import deployment, version
@@ -242,3 +243,22 @@ def test_prefixes_count_only_in_their_full_length() -> None:
     assert is_same_commit("ABCDEF1", "abcdef1234")
     assert not is_same_commit("abcdef", "abcdef")
     assert not is_same_commit("", "")
+
+
+@pytest.mark.parametrize(
+    ("message", "is_mark"),
+    [
+        ("[backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] well", True),
+        ("[backout hold until=0] over", True),
+        ("[backout release ok=1a2b3c4d//] mended", True),
+        ("[backout rollback-1a2b3c4d prove] at 0 %", True),
+        ("[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1] prove", False),
+        ("[backout ramp-1a2b3c4d ramp] to 50 %", False),
+        ("deploy of main", False),
+    ],
+)
+def test_a_message_that_looks_like_a_mark(message: str, is_mark: bool) -> None:
+    """One of a remark that moves no traffic, as they are written."""
+    said = parse(message)
+    assert looks_like_mark(message) is is_mark
+    assert is_mark is (said is not None and not said.kind.moves_traffic)

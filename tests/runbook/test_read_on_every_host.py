@@ -14,7 +14,7 @@ from backout.analysis.history.remark_text import parse
 from backout.errors import PartlyDone
 from backout.model.deployment import OnHost
 from backout.model.incident.incident import RunState
-from backout.model.remark import RemarkKind, looks_like_mark
+from backout.model.remark import RemarkKind
 
 from line import watch
 
@@ -64,22 +64,3 @@ def test_a_recovery_that_was_not_read_on_every_host_is_not_done(quick_path: Path
         with pytest.raises(PartlyDone, match="web2 was not read"):
             recover(tools)
     assert recover(night.tools()).state is RunState.DONE
-
-
-@pytest.mark.parametrize(
-    ("message", "is_mark"),
-    [
-        ("[backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] well", True),
-        ("[backout hold until=0] over", True),
-        ("[backout release ok=1a2b3c4d//] mended", True),
-        ("[backout rollback-1a2b3c4d prove] at 0 %", True),
-        ("[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1] prove", False),
-        ("[backout ramp-1a2b3c4d ramp] to 50 %", False),
-        ("deploy of main", False),
-    ],
-)
-def test_a_message_that_looks_like_a_mark(message: str, is_mark: bool) -> None:
-    """One of a remark that moves no traffic, as they are written."""
-    said = parse(message)
-    assert looks_like_mark(message) is is_mark
-    assert is_mark is (said is not None and not said.kind.moves_traffic)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
+from backout.errors import BackoutError, ProviderRejected
 from backout.model.guard.fetched import Fetched
 from backout.model.guard.signals import HealthReport, Reach, ServiceState
+from backout.providers.caddy.hosts import NOT_READ
 from backout.providers.exchange import Answer, ExchangeError, Failure
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class HostConnection:
     def exchange(
         self, method: str, target: str, *, headers: Mapping[str, str], within_s: float | None = None
     ) -> Answer:
-        """Return the whole answer. Raises ExchangeError."""
+        """Return the whole answer. Raises ExchangeError, NOT_READ: the host is not reached."""
         sent = {"Host": self._origin.netloc, **headers}
         limit_s, most = within_s or self._limits.total_s, self._limits.body_bytes
         try:
@@ -49,8 +50,6 @@ class HostConnection:
             raise ExchangeError(Failure.NOT_REACHED, f"nothing listens at {self._address}", sent=False) from error
         except OSError as error:
             raise ExchangeError(Failure.BROKEN, error.strerror or "the answer broke off", sent=True) from error
-        except (ProviderUnavailable, AuthError) as error:  # nothing is known of the release then
-            raise ExchangeError(Failure.NOT_ALLOWED, str(error), sent=False) from error
         if len(body) > most:
             raise ExchangeError(Failure.TOO_LARGE, "too large", sent=True, status=status)
         return Answer(status, found, body)
@@ -80,11 +79,20 @@ class HostsHealth:
         self._clock = clock
 
     def look(self, version: str | None = None) -> HealthReport:
-        """Ask once, a version on each host."""
+        """Ask once, a version on each host that is reached and has it; the findings name the others."""
         if version is None:
             return self._usual.look()
-        reports = [self._look_on(host, version) for host in self._hosts]
-        return max(reports, key=lambda report: _weigh(report, version))
+        reports: list[HealthReport] = []
+        missed: list[str] = []
+        for host in self._hosts:
+            try:
+                reports.append(self._look_on(host, version))
+            except (*NOT_READ, ProviderRejected) as error:  # it is not switched then either
+                missed.append(f"{host.name}: one release cannot be asked there: {error.what}")
+        if not reports:
+            return HealthReport(self._clock.now(), Reach.UNREADABLE, findings=tuple(missed))
+        worst = max(reports, key=lambda report: _weigh(report, version))
+        return replace(worst, findings=(*worst.findings, *missed))
 
     def fetch(self, path: str, version: str | None = None, *, check: SyntheticCheck | None = None) -> Fetched:
         """Return the answer to a path, of a version on the first host that has it."""
@@ -98,11 +106,7 @@ class HostsHealth:
         return Fetched()
 
     def _look_on(self, host: Host, version: str) -> HealthReport:
-        try:
-            report = self._open(host, version).look()
-        except (ProviderRejected, ProviderUnavailable, AuthError) as error:
-            finding = f"{host.name}: one release cannot be asked there: {error.what}"
-            return HealthReport(self._clock.now(), Reach.UNREADABLE, findings=(finding,))
+        report = self._open(host, version).look()
         return replace(report, findings=tuple(f"{host.name}: {each}" for each in report.findings))
 
     def _open(self, host: Host, version: str) -> HealthCheck:
