@@ -14,6 +14,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -25,6 +26,8 @@ _PIECE = 1 << 20
 _CONNECT_S = 1.0
 _ASK_S = 5.0
 _ANSWER = 1000
+LEASE_S = 600
+"""How long a lock is held for somebody who asks nothing any more, as behind a network that went away."""
 
 
 class Odd(Exception):
@@ -149,9 +152,9 @@ def copy(folder: str, to: str) -> None:
 
 def unpack(to: str, size: int) -> None:
     """Write a folder out of an archive of so many bytes, which comes on the standard input."""
-    os.mkdir(to, 0o755)
     left = _Left(sys.stdin.buffer, size)
     try:
+        os.mkdir(to, 0o755)
         with tarfile.open(fileobj=left, mode="r|") as archive:
             if hasattr(tarfile, "fully_trusted_filter"):  # it comes from backout itself, and is compared afterwards
                 archive.extraction_filter = tarfile.fully_trusted_filter
@@ -250,20 +253,26 @@ def close_file(opened: str) -> None:
         os.close(_OPENED.pop(opened))
 
 
-def lock(path: str) -> int | None:
-    """Hold a file's lock, and return what `release_lock` needs, None where somebody else holds it."""
+_LOCKS: dict[str, int] = {}
+
+
+def lock(path: str) -> str | None:
+    """Hold a file's lock, and return a name for that, None where somebody else holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
-    return descriptor
+    name = os.urandom(8).hex()
+    _LOCKS[name] = descriptor
+    return name
 
 
-def release_lock(held: int) -> None:
-    """Let go of a lock."""
-    os.close(held)
+def release_lock(held: str) -> None:
+    """Let go of a lock; one that is not held is fine."""
+    if held in _LOCKS:
+        os.close(_LOCKS.pop(held))
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -350,36 +359,21 @@ DEEDS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
         *(read, read_below, read_files, tell_change, append, write_new, make_folder, write_slots, replace_link),
-        *(
-            forget_slots,
-            move,
-            remove,
-            copy,
-            unpack,
-            hash_code,
-            lock,
-            release_lock,
-            ask,
-            fetch,
-            accepts,
-            open_file,
-            find_identity,
-            measure,
-            read_part,
-            close_file,
-            run,
-        ),
+        *(forget_slots, move, remove, copy, unpack, hash_code, lock, release_lock, ask, fetch, accepts, run),
+        *(open_file, find_identity, measure, read_part, close_file),
     )
 }
 
 
 def serve() -> None:
-    """Do what comes on the standard input, until it ends."""
+    """Do what comes on the standard input, until it ends, or until nothing comes for too long while a lock is held."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a program prints is no answer
     out.write(b'{"ready":true}\n')
     out.flush()
     for line in iter(sys.stdin.buffer.readline, b""):
+        signal.alarm(LEASE_S if _LOCKS else 0)
         asked = json.loads(line.decode())
         answer: dict[str, object]
         try:
@@ -388,6 +382,7 @@ def serve() -> None:
             answer = {"odd": list(error.args)}
         except OSError as error:
             answer = {"failed": [error.errno or 5, error.strerror or str(error), error.filename or ""]}
+        signal.alarm(LEASE_S if _LOCKS else 0)
         out.write(json.dumps(answer).encode() + b"\n")
         out.flush()
 

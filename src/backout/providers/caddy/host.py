@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -10,11 +11,11 @@ from msgspec.structs import replace
 from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
+from backout.providers.caddy.releases import draw_id, hash_code
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from backout.model.release import Release, ReleaseNote
     from backout.ports import Clock
@@ -95,32 +96,34 @@ class HostReleases:
             source: what makes it.
 
         Raises:
-            BackoutError: as `ReleaseFolder.push`, or a host was not reached; then no host has it.
+            BackoutError: as `ReleaseFolder.send` and `make`, or a host was not reached; then no host has it.
         """
+        code_hash, drawn = hash_code(code) if isinstance(code, Path) else code.code_hash, draw_id()
         prepare_hosts(self._hosts)
-        made: list[Host] = []
-        release: Release | None = None
-        with ExitStack() as held:
+        begun: list[Host] = []
+        try:
             for host in self._hosts:
-                held.enter_context(host.ledger.lock())
-            known = self.read()[:1]
-            if environment is None:
-                environment = self.read_environment(known[0].id) if known else SecretValues({})
-            number = known[0].number + 1 if known else 1
-            now, author = self._clock.now(), self._author
-            try:
-                for host in self._hosts:
-                    pushed = host.releases.push(
-                        code, note, environment, now, author=author, source=source, like=release, number=number
+                begun.append(host)
+                host.releases.send(code, drawn, code_hash)
+            with ExitStack() as held:
+                for host in sorted(self._hosts, key=lambda host: host.name):  # everybody in the same order
+                    held.enter_context(host.ledger.lock())
+                known = self.read()[:1]
+                if environment is None:
+                    environment = self.read_environment(known[0].id) if known else SecretValues({})
+                number = known[0].number + 1 if known else 1
+                now, author = self._clock.now(), self._author
+                made = [
+                    host.releases.make(
+                        drawn, code_hash, note, environment, now, author=author, source=source, number=number
                     )
-                    release = release or pushed
-                    made.append(host)
-            except BaseException:
-                for host in made:
-                    host.releases.remove(release.id if release else "")
-                raise
-        assert release is not None
-        return release
+                    for host in self._hosts
+                ]
+        except BaseException:
+            for host in begun:
+                host.releases.drop(drawn)
+            raise
+        return made[0]
 
     def start(self, release: str) -> Release:
         """Have it run on every host, and return it when it accepts connections there. Raises Refused: it does not."""

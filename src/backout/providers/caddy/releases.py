@@ -11,7 +11,6 @@ A release is copied beside its place and moved there whole, so that one which wa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 from pathlib import Path
@@ -115,31 +114,66 @@ class ReleaseFolder:
         *,
         author: str = "",
         source: str = "push",
-        like: Release | None = None,
-        number: int | None = None,
     ) -> Release:
-        """Copy a folder as a new release and return it; the caller holds the ledger's lock.
+        """Copy a folder as a new release and return it; the caller holds the ledger's lock. Raises as its two parts."""
+        code_hash, release = hash_code(code) if isinstance(code, Path) else code.code_hash, draw_id()
+        self.send(code, release, code_hash)
+        try:
+            return self.make(release, code_hash, note, environment, now, author=author, source=source)
+        except BaseException:
+            self.drop(release)
+            raise
+
+    def send(self, code: Path | Release, release: str, code_hash: str) -> None:
+        """Copy the code of a new release, which is none yet; no lock is needed for that, however long it takes.
 
         Args:
             code: a folder on this machine, or a release on that host whose code is to run again.
-            now: Unix seconds.
-            source: what makes it.
-            like: the same release on another host.
-            number: its number; None: the next one here.
+            release: the id that it is going to have.
 
         Raises:
             UsageError: it is no folder, is empty, or holds what cannot be copied (a device, a link that leads outside).
             BackoutError: it cannot be written, or changed while it was copied.
         """
-        if isinstance(code, Path) and not code.is_dir():
-            raise UsageError("there is no such folder", where=str(code))
-        code_hash = hash_code(code) if isinstance(code, Path) else code.code_hash
+        incoming = self.folder / f"{_INCOMING}{release}"
+        with self._explain("the release cannot be written"):
+            self.machine.make_folder(incoming)
+            try:
+                if isinstance(code, Path):
+                    self.machine.put(code, incoming / _APP)
+                else:
+                    self.machine.copy(self.get_code(code.id), incoming / _APP)
+                self._check_copied(incoming / _APP, code_hash)
+            except BaseException:
+                self.drop(release)
+                raise
+
+    def make(
+        self,
+        release: str,
+        code_hash: str,
+        note: ReleaseNote,
+        environment: SecretValues,
+        now: float,
+        *,
+        author: str = "",
+        source: str = "push",
+        number: int | None = None,
+    ) -> Release:
+        """Make what was sent a release, and return it; the caller holds the ledger's lock.
+
+        Args:
+            now: Unix seconds.
+            source: what makes it.
+            number: its number; None: the next one here.
+
+        Raises:
+            BackoutError: it cannot be written.
+        """
         known = self.list()
-        number = number or max((each.number for each in known), default=0) + 1
-        drawn = hashlib.sha256(f"{code_hash} {number} {now} {os.urandom(8).hex()}".encode()).hexdigest()[:_ID_DIGITS]
-        release = Release(
-            id=like.id if like else drawn,
-            number=number,
+        made = Release(
+            id=release,
+            number=number or max((each.number for each in known), default=0) + 1,
             created_at=now,
             code_hash=code_hash,
             address=f"127.0.0.1:{self._choose_port(known)}",
@@ -150,22 +184,17 @@ class ReleaseFolder:
             source=source,
             fingerprints=self._fingerprint(environment),
         )
-        incoming = self.folder / f"{_INCOMING}{release.id}"
+        incoming = self.folder / f"{_INCOMING}{release}"
         with self._explain("the release cannot be written"):
-            self.machine.make_folder(incoming)
-            try:
-                if isinstance(code, Path):
-                    self.machine.put(code, incoming / _APP)
-                else:
-                    self.machine.copy(self.get_code(code.id), incoming / _APP)
-                self._check_copied(incoming / _APP, code_hash)
-                self._describe(release, environment, incoming)
-                self.machine.move(incoming, self.folder / release.id)
-            except BaseException:
-                with contextlib.suppress(OSError, BackoutError):
-                    self.machine.remove(incoming)
-                raise
-        return release
+            self._describe(made, environment, incoming)
+            self.machine.move(incoming, self.folder / release)
+        return made
+
+    def drop(self, release: str) -> None:
+        """Remove what was sent or made of a release that is to be none, as far as that can be done."""
+        with contextlib.suppress(OSError, BackoutError):
+            self.machine.remove(self.folder / f"{_INCOMING}{release}")
+            self.remove(release)
 
     def _check_copied(self, copied: Path, code_hash: str) -> None:
         if self.machine.hash_code(copied) != code_hash:
@@ -261,8 +290,15 @@ class ReleaseFolder:
             raise BackoutError(f"{what}: {error.strerror or error}", where=where) from error
 
 
+def draw_id() -> str:
+    """Return the id of a new release."""
+    return os.urandom(_ID_DIGITS // 2).hex()
+
+
 def hash_code(folder: Path) -> str:
     """Return the SHA-256 of a folder of this machine, as `Machine.hash_code`."""
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", where=str(folder))
     return LocalMachine().hash_code(folder)
 
 
