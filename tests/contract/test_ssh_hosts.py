@@ -204,6 +204,37 @@ def test_a_new_host_gets_what_is_pushed_next(hosts: SshHosts) -> None:
     assert ask(hosts) == ["three", "three"]
 
 
+@pytest.mark.long
+def test_a_lock_that_went_with_its_connection_is_not_thought_to_be_held(hosts: SshHosts) -> None:
+    """Nothing more is done under it; afterwards the host is reached again, and the lock is free."""
+    web1 = hosts.hosts["web1"]
+    machine = hosts.open_hosts()[0].releases.machine
+    with machine.hold(web1.releases / ".lock"):
+        web1.stop_ssh()
+        web1.start_ssh()
+        with pytest.raises(ProviderUnavailable, match="not reached"):
+            machine.make_folder(web1.releases / "one")
+        with pytest.raises(ProviderUnavailable, match="the lock was lost with the connection"):
+            machine.make_folder(web1.releases / "two")
+    machine.make_folder(web1.releases / "three")
+    with machine.hold(web1.releases / ".lock"):
+        assert {each.name for each in web1.releases.iterdir() if each.is_dir()} == {"three"}
+
+
+@pytest.mark.long
+def test_a_host_that_cannot_write_what_is_sent_says_so_and_is_still_reached(hosts: SshHosts, tmp_path: Path) -> None:
+    """A full disk is no lost host."""
+    web1 = hosts.hosts["web1"]
+    machine = hosts.open_hosts()[0].releases.machine
+    big = tmp_path / "big"
+    big.mkdir()
+    (big / "zeros").write_bytes(bytes(8 << 20))
+    with pytest.raises(FileNotFoundError):
+        machine.put(big, web1.releases / "missing" / "app")
+    machine.put(big, web1.releases / "app")
+    assert (web1.releases / "app" / "zeros").stat().st_size == 8 << 20
+
+
 def test_a_host_where_nobody_listens_was_not_reached(tmp_path: Path) -> None:
     """It is named, with what to type; neither a key nor a server is needed for that."""
     need_sshd()

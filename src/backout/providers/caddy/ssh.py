@@ -62,6 +62,7 @@ class SshMachine(Machine):
         self._config = config
         self._answer_s = answer_s
         self._link: _Link | None = None
+        self._locks: set[str] = set()
         self._one_at_a_time = threading.Lock()
 
     def describe(self, path: PurePath) -> str:
@@ -69,10 +70,12 @@ class SshMachine(Machine):
         return f"{self._destination}:{path}"
 
     def close(self) -> None:
-        """End the connection."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """End the connection; whoever waits for an answer learns that it is lost."""
+        link = self._link
+        if link is not None:
+            link.kill()
+            with self._one_at_a_time:
+                self._drop(link)
 
     def put(self, folder: Path, to: PurePath) -> None:
         """Send a folder as an archive, through a file that has no name."""
@@ -89,27 +92,49 @@ class SshMachine(Machine):
     def _exchange(
         self, deed: str, arguments: dict[str, object], then: Callable[[_Link], None] = lambda _link: None
     ) -> Any:
-        try:
-            with self._one_at_a_time:
+        with self._one_at_a_time:
+            if deed == "release_lock":
+                self._locks.discard(str(arguments["held"]))
                 if self._link is None:
-                    self._link = _Link(self._list_words(), time.monotonic() + CONNECT_S + self._answer_s)
-                link = self._link
+                    return None  # it went with the connection
+            link = self._open()
+            try:
                 link.begin(self._answer_s)
                 link.send(msgspec.json.encode({"do": deed, "with": arguments}) + b"\n")
                 then(link)
                 answer = link.receive()
-        except _Lost as error:
-            self.close()
-            raise self._make_error(error.what, error.said) from error
-        except BaseException:
-            self.close()  # an answer that nobody waited for would be taken for the next one
-            raise
+            except _Lost as error:
+                self._drop(link)
+                raise self._make_error(error.what, error.said) from error
+            except BaseException:
+                self._drop(link)  # an answer that nobody waited for would be taken for the next one
+                raise
+            if deed == "lock" and answer.done is not None:
+                self._locks.add(str(answer.done))
         if answer.odd is not None:
             raise agent.Odd(*answer.odd)
         if answer.failed is not None:
             number, text, path = answer.failed
             raise OSError(number, text, path or None)
         return answer.done
+
+    def _open(self) -> _Link:
+        """Return the connection. Raises ProviderUnavailable, AuthError: there is none, or a lock went with the last."""
+        if self._link is not None:
+            return self._link
+        if self._locks:
+            raise self._make_error("the lock was lost with the connection", "")
+        try:
+            self._link = _Link(self._list_words(), time.monotonic() + CONNECT_S + self._answer_s)
+        except _Lost as error:
+            raise self._make_error(error.what, error.said) from error
+        return self._link
+
+    def _drop(self, link: _Link) -> None:
+        """End a connection, and open another one for the next question, unless it was done meanwhile."""
+        link.close()
+        if self._link is link:
+            self._link = None
 
     def _list_words(self) -> Sequence[str]:
         text = Path(agent.__file__).read_bytes()
@@ -230,9 +255,13 @@ class _Link:
         except Undecodable as error:
             raise self._lose(error.what) from error
 
+    def kill(self) -> None:
+        """Have it end."""
+        self._process.kill()
+
     def close(self) -> None:
         """End it."""
-        self._process.kill()
+        self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
