@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from backout.errors import (
     BackoutError,
     NoSplit,
     PartlyDone,
+    ProviderRejected,
     ProviderUnavailable,
     Refused,
     SecretsChanged,
@@ -50,6 +51,8 @@ BY_HAND: Final = "hand"
 DIFFER: Final = "differ"
 """What is said to have triggered the one that stands for hosts which do not serve alike."""
 _AGAIN: Final = "the same command again, when every host is reached"
+_PUSH_AGAIN: Final = "push its code again: a new release is on every host"
+_NOT_FOUND: Final = 404
 
 
 class CaddyDeployments:
@@ -110,14 +113,16 @@ class CaddyDeployments:
             SecretsChanged: values of the environment changed since one of them was made, and `force` is False.
             Refused: one of them cannot run: its code was changed, or it does not start.
             NoSplit: cohorts were asked for; there are none here.
-            ProviderRejected: there is no such release (status 404).
+            ProviderRejected: no host has such a release (status 404).
             ProviderUnavailable: Caddy gives no answer, or shows something else than was made live.
-            PartlyDone: it is live on some hosts, and the others were not reached (a remark that they miss is none).
+            PartlyDone: it is live on some hosts, and the others were not reached (which a remark does without), or do
+                not have it.
         """
         if cohorts:
             raise NoSplit("releases behind Caddy have no cohorts", status=0, where=self._hosts[0].name)
         before = read_hosts(self._hosts)[0] if len(self._hosts) > 1 else ()
         lost: dict[str, str] = {}
+        lacking: list[ProviderRejected] = []
         ready: list[_Switch] = []
         for host in self._hosts:
             if self._seen is not None and host.name not in self._seen:
@@ -128,15 +133,23 @@ class CaddyDeployments:
                 made = _Switch(host, [(host.releases.get(share.version), share.percentage) for share in shares])
                 self._check(made, force=force)
                 ready.append(made)
+            except ProviderRejected as error:
+                if error.status != _NOT_FOUND:
+                    raise
+                lacking.append(error)
+                lost[host.name] = "it does not have this release"
             except NOT_READ as error:
                 if len(self._hosts) == 1:
                     raise
                 lost[host.name] = error.what
+        if len(lacking) == len(self._hosts):
+            raise lacking[0]
         entry = self._switch(ready, before, lost, message, triggered_by)
         if lost and not (looks_like_mark(entry.message) and not _moves_traffic(before, entry)):
             done = ", ".join(each.host.name for each in ready if each.host.name not in lost)
             failed = "; ".join(f"{name} is not: {why}" for name, why in lost.items())
-            raise PartlyDone(f"{done} switched to {entry.shares[0][0]}; {failed}", hint=_AGAIN)
+            hint = _PUSH_AGAIN if len(lacking) == len(lost) else _AGAIN
+            raise PartlyDone(f"{done} switched to {entry.shares[0][0]}; {failed}", hint=hint)
         return _make(entry)
 
     def _switch(
@@ -145,12 +158,14 @@ class CaddyDeployments:
         """Switch under the locks of all of them, one after the other; what is not reached any more joins `lost`."""
         with ExitStack() as held:
             locked: list[_Switch] = []
+            ledgers = list(seen)
             for each in sorted(ready, key=lambda each: each.host.name):  # everybody in the same order
                 with _noting(each, lost, alone=len(ready) == 1):
                     held.enter_context(each.host.ledger.lock())
                     self._check_unmoved(each.host)
+                    ledgers.append(Seen(each.host.name, "", (), each.host.ledger.read()))
                     locked.append(each)
-            ledger = _merge([*seen, *(Seen(e.host.name, "", (), e.host.ledger.read()) for e in locked)])
+            ledger = _merge(ledgers)
             entry = Entry(
                 kind="intended",
                 id=secrets.token_hex(_ID_BYTES),
@@ -200,7 +215,8 @@ class CaddyDeployments:
         if (shown := host.read_live()) != entry.id:
             raise ProviderUnavailable(f"Caddy shows {shown or 'nothing'}, and not what was made live", where=entry.id)
         self._seen = {**(self._seen or {}), host.name: entry.id}
-        host.ledger.append(Entry(kind="live", id=entry.id, at=self._clock.now()))
+        with suppress(BackoutError):  # it is live, and the next deployment writes that down
+            host.ledger.append(Entry(kind="live", id=entry.id, at=self._clock.now()))
 
     def _tell_time(self, content: Content) -> float:
         """Return a time that is behind every other one in the ledger, so that the order is that of the switches."""

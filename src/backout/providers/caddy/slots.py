@@ -55,7 +55,7 @@ class LiveSlots:
         live, beside = self._releases / LIVE, self._releases / f".{LIVE}-{deployment}"
         with self._explain("the link to the live slots cannot be replaced"):
             self._machine.replace_link(live, f"{_DEPLOYMENTS}/{deployment}", beside)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, BackoutError):
             self._machine.forget_slots(self._releases / _DEPLOYMENTS, live, _KEPT)
 
     @contextlib.contextmanager
