@@ -13,6 +13,8 @@ from backout import config
 from backout.config.schema import EnvironmentSettings, Settings
 from backout.config.toml_lines import find_lines
 
+HOST = "web1"
+"""A table of the example whose name anybody gives."""
 TEXT = (resources.files("backout") / "catalogue" / "backout.toml").read_text()
 MINIMAL = """
 [app]
@@ -51,7 +53,8 @@ def test_the_example_has_every_key() -> None:
     wanted = {path for path in keys(Settings) if path[0] != "environments"}
     wanted |= {("environments", "production", *path) for path in keys(EnvironmentSettings)}
     assert len(wanted) > 60
-    assert wanted - set(find_lines(TEXT)) == set()
+    shown = {tuple(each for each in path if each != HOST) for path in find_lines(TEXT)}
+    assert wanted - shown == set()
 
 
 def test_the_example_shows_the_defaults(tmp_path: Path) -> None:

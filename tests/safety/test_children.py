@@ -120,7 +120,8 @@ def test_every_program_is_started_with_an_environment_made_for_it() -> None:
         for path in sorted(SOURCE.rglob("*.py"))
         if path.name != "child_environment.py" and (calls := gone_around(path.read_text(encoding="utf-8")))
     }
-    assert found == {}
+    # The agent runs on another host, with the variables that its user has there; processes.py starts what runs here.
+    assert found.keys() == {"providers/caddy/agent.py"}
 
 
 # --- real children ---------------------------------------------------------------------------------------------------

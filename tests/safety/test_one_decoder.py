@@ -36,6 +36,7 @@ ALLOWED = {
     "config/loading.py": {"msgspec.convert"},  # its errors are explained with their lines
     "config/drills.py": {"msgspec.convert"},  # same
     "providers/files/signatures.py": {"msgspec.convert"},  # in a `try` that catches `UNDECODABLE`
+    "providers/caddy/agent.py": {"json.loads"},  # runs by itself on another host: what backout asks it
     "wiring/conformance.py": {"msgspec.json.decode"},  # a file of the package
 }
 

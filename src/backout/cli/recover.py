@@ -202,7 +202,6 @@ def _accept(shell: Shell, way: Way) -> int:
     if way.dry_run:
         shell.output.result("recover", {"dry_run": True, "run_id": run.id, "environment": config.name}, found.text)
         return 0
-    shell.output.say(found.text)
     action = f"go on with run {run.id} although {found.text}"
     accept(session.tools, run.id, found, confirm(shell, config, action, message=way.message, typed=way.typed))
     return _go_on(session, run, None)

@@ -58,7 +58,7 @@ def check_staging(config: Config, others: Sequence[Config]) -> HealthCheck:
 
     environment, here = config.environment, f"{config.path.name}: environments.{config.name}"
     if not environment.platform.is_cloudflare:
-        raise UsageError("a trial in staging needs Workers", where=here, hint="without --on it takes place on a twin")
+        raise UsageError("a trial in staging needs Workers", where=here, hint="on a twin: backout certify -e ENV")
     if environment.database is None or environment.database.provider != "postgres":
         what = describe_setting("environments", config.name, "database", provider="postgres", url_env="DATABASE_URL")
         raise UsageError("a trial needs Postgres", where=here, hint=what)
@@ -98,7 +98,7 @@ def _check_database(config: Config, others: Sequence[Config]) -> None:
                 "trial, and sessions ended",
                 where=config.name,
                 rule=SafetyRule.IDENTITY,
-                options=("give it a server of its own; without --on the trial takes place on a local twin",),
+                options=("Give it a server of its own.", f"Try it on a local twin: backout certify -e {other.name}."),
             )
 
 

@@ -104,7 +104,7 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions, place: Conf
         raise UsageError(
             "rows of the database are copied to this host alone, never to another environment",
             where=f"{config.path.name}: environments.{config.name}.certify.data",
-            hint='certify.data = "generated"; or leave out --on',
+            hint=f"backout certify -e {config.name}  # on this host",
         )
     files = folder / options.migrations if options.migrations is not None else find_folder(config)
     head = options.after
