@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from backout.analysis.detector.decision import Detector
 from backout.model.guard.policy import Policy
 from backout.model.guard.signals import Counts, RouteCounts
 from backout.model.guard.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 AT = 1_760_000_000
 LENGTH_S = 120
@@ -99,6 +104,36 @@ def test_a_small_route_that_fails_after_a_blip_of_all_is_found() -> None:
         found.append(judge.put_off(judge.decide(AT + t + 1)).verdict)
     assert Verdict.REGRESSED not in found[:30]
     assert Verdict.REGRESSED in found[30:45]
+
+
+def test_a_blip_is_none_on_many_small_routes() -> None:
+    """Twenty of them: of most each request of the three seconds fails that the blip touches."""
+    names = [f"GET /{letter}" for letter in "abcdefghijklmnopqrst"]
+    blip = {8: names[10:], 9: names, 10: names[:10]}
+
+    def row(version: str, t: int, failing: Collection[str] = ()) -> Counts:
+        routes = {name: RouteCounts(1, int(name in failing), {100: 1}) for name in names}
+        return Counts(version, AT + t, 20, len(failing), 0, {100: 20}, routes)
+
+    def watch(failing: dict[int, list[str]]) -> list[Verdict]:
+        before = [row("v1", t) for t in range(-600, 0)]
+        judge = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+        found = []
+        for t in range(40):
+            judge.add([row("v2", t, failing.get(t, []))])
+            found.append(judge.put_off(judge.decide(AT + t + 1)).verdict)
+        return found
+
+    assert Verdict.REGRESSED not in watch(blip)
+    assert watch(dict.fromkeys(range(8, 40), names)).index(Verdict.REGRESSED) <= 11
+
+
+@pytest.mark.parametrize("sooner", [3, 20])
+@pytest.mark.parametrize("first", [1, 2, 10])
+def test_a_lone_failure_makes_a_blip_no_older(sooner: int, first: int) -> None:
+    """One request that failed by chance seconds ago, and then two seconds in which nearly all fail."""
+    found = judged({40 - sooner: 1, 40: first, 41: 20, 42: 20 - first}, rate=20)
+    assert Verdict.REGRESSED not in found
 
 
 def test_what_took_longer_to_be_sure_of_is_not_put_off() -> None:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from backout.model.guard.signals import Counts
 
 LASTS_S = 4
-"""Failures that are still there in the last second are a reason to roll back when they were seen for so long."""
+"""Failures that are still there in the last second are a reason to roll back when they were seen for so long.
+
+A blip of two seconds touches three of them."""
 _FULL_S = 3
 _BLIP_S = 2.5
 """Or for so long, if at the worst second's share they fill more time than a blip of two seconds does."""
@@ -35,7 +37,9 @@ _FEWEST_GAPS = 2
 _OVER = -6.9
 """Log probability of the requests since the last failure, at the share that failed before."""
 _SURE = math.log(1000)
-"""Log evidence of a route's failures, after which they are a reason although a spell of all failures was forgiven."""
+"""Log evidence of a spell that counts as the one that is forgiven, and of a route's failures that are a reason after it.
+
+A lone failure among few requests speaks 20:1 now and then by chance."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,13 @@ class Spell:
     failed: int
     total: int
     until: int
+
+    def extend(self, later: Spell) -> None:
+        """Take failures of a later second into it, and all requests until then."""
+        self.last = max(self.last, later.last)
+        self.failed += later.failed
+        self.total += later.until - self.until
+        self.until = later.until
 
     def is_over(self, requests: int) -> bool:
         """Return whether it is, after so many requests in the whole watch."""
@@ -74,6 +85,8 @@ class FailingSpells:
         self._recent: dict[int, tuple[int, int]] = {}
         """{second: (requests, failed)} of the last seconds that had requests."""
         self._open: Spell | None = None
+        self._newest: Spell | None = None
+        """The failures of the open spell since the last pause before it was beyond doubt."""
         self._grave_before = 0
         self._asked_at: float | None = None
 
@@ -95,16 +108,17 @@ class FailingSpells:
     def _add_failures(self, second: int, requests: int, failed: int) -> None:
         alone = Spell(second, second, failed, requests, self._requests + requests)
         spell = self._open
-        if spell is None or spell.is_over(self._requests):
-            self._grave_before += self._is_grave(spell)
-            self._open = alone
-        elif second - spell.last >= LASTS_S and self._is_grave(alone) and not self._is_grave(spell):
-            self._open = alone  # what failed now and then before does not make it older
-        else:
-            spell.last = max(spell.last, second)
-            spell.failed += failed
-            spell.total += alone.until - spell.until
-            spell.until = alone.until
+        if spell is None or self._newest is None or spell.is_over(self._requests):
+            self._grave_before += self._is_grave(spell, _SURE)
+            self._open = self._newest = alone
+            return
+        if second - spell.last > 1 and not self._is_grave(spell):
+            self._newest = alone
+        elif self._newest is not spell:
+            self._newest.extend(alone)
+        spell.extend(alone)
+        if self._newest is not spell and self._is_grave(self._newest):
+            self._open = self._newest  # what failed now and then before does not make it older
 
     def _is_grave(self, spell: Spell | None, evidence: float = AGREES) -> bool:
         return spell is not None and log_e_above(spell.failed, spell.total, self._usual) >= evidence
@@ -115,7 +129,23 @@ class FailingSpells:
         spell = self._open
         if spell is None or not self._is_grave(spell, _SURE) or spell.is_over(self._requests):
             return False
-        return self._find_left_s(spell) <= 0
+        return self._measure_newest_s() >= LASTS_S and self._find_left_s(spell) <= 0
+
+    def _measure_newest_s(self) -> int:
+        """Return how many seconds the newest failures touch, from the last pause in which requests went well."""
+        recent = sorted(self._recent.items(), reverse=True)
+        last = first = next((second for second, (_, failed) in recent if failed), 0)
+        went_well = False
+        for second, (_, failed) in recent:
+            if second >= first:
+                continue
+            if not failed:
+                went_well = True
+            elif went_well and first - second >= LASTS_S:
+                break
+            else:
+                first, went_well = second, False
+        return last - first + 1
 
     def explain_wait(self, at: float, *, is_last: bool) -> str:
         """Return why failures are no reason to roll back yet, or any more, "" when they are.
