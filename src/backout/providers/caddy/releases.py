@@ -296,7 +296,7 @@ def draw_id() -> str:
 
 
 def hash_code(folder: Path) -> str:
-    """Return the SHA-256 of a folder of this machine, as `Machine.hash_code`."""
+    """Return the SHA-256 of a folder of this machine. Raises UsageError: there is none, and as `Machine.hash_code`."""
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder))
     return LocalMachine().hash_code(folder)
