@@ -26,6 +26,8 @@ from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
 
+from streamed import await_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -201,13 +203,12 @@ def test_a_lock_ends_when_nothing_is_asked_any_more(tmp_path: Path) -> None:
     text = Path(agent.__file__).read_text().replace("LEASE_S = 600", "LEASE_S = 1")
     start = f"import sys; exec(sys.stdin.buffer.read({len(text.encode())}).decode())"
     lock = tmp_path / ".lock"
-    with subprocess.Popen([sys.executable, "-I", "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
+    words = [sys.executable, "-I", "-c", start]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
         assert held.stdin is not None
-        assert held.stdout is not None
-        held.stdin.write(text.encode() + json.dumps({"do": "lock", "with": {"path": str(lock)}}).encode() + b"\n")
+        held.stdin.write(text + json.dumps({"do": "lock", "with": {"path": str(lock)}}) + "\n")
         held.stdin.flush()
-        assert b"ready" in held.stdout.readline()
-        assert json.loads(held.stdout.readline())["done"] is not None
+        assert json.loads(await_line(held, '"done"'))["done"] is not None
         try:
             assert held.wait(60) == -signal.SIGALRM
         finally:
