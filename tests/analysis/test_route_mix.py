@@ -145,3 +145,16 @@ def test_a_checkpoint_keeps_what_was_usual_of_each_route() -> None:
             each.add(rows)
         kept = Detector.from_state(json.loads(json.dumps(kept.state())), policy())
         assert kept.decide(AT + t + 1) == detector.decide(AT + t + 1)
+
+
+def test_a_crawler_that_asks_for_slow_pages_is_no_slower_version() -> None:
+    """What has no route's name is little before, and much and slow afterwards: it says nothing of the version."""
+
+    def row(version: str, at: int, others: int, bucket: int) -> Counts:
+        latency = {"GET /items": {130 + at % 5: 10}, **({"other": {bucket: others}} if others else {})}
+        routes = {name: RouteCounts(sum(found.values()), 0, found) for name, found in latency.items()}
+        return Counts(version, at, 10 + others, 0, 0, merge_latency(routes.values()), routes)
+
+    detector = make([row("v1", AT - t, t % 2, 20) for t in range(BEFORE_S, 0, -1)], slow_start_s=0.0)
+    found = watch(detector, ([row("v2", AT + t, 3, 90)] for t in range(WATCH_S)))
+    assert Verdict.REGRESSED not in {verdict for verdict, _ in found}

@@ -37,7 +37,7 @@ _FEWEST_GAPS = 2
 _OVER = -6.9
 """Log probability of the requests since the last failure, at the share that failed before."""
 _SURE = math.log(1000)
-"""Log evidence of a spell that counts as the one that is forgiven, and of a route's failures that are a reason after it.
+"""Log evidence of a spell that is the forgiven one, and of a route's failures that are a reason after it.
 
 A lone failure among few requests speaks 20:1 now and then by chance."""
 

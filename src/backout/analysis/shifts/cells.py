@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from backout.analysis.shifts.strata import is_much
 from backout.analysis.shifts.tally import Tally
 from backout.analysis.statistics.baseline import MINUTE_S
 from backout.model.guard.routes import OTHER, select_nameless
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 _LEAST_MINUTES = 3
 _STEADY_S, _ABSENT_S = 10, 5
 """So many seconds in a row have to have requests before and after so many that have none."""
-_MUCH, _WELL = 0.1, 0.9
-"""The share of all requests, and the share of them answered well, from which it is not a crawler's."""
 _MOST_NAMES = 512
 """The most names known; a source with more of them has no templates."""
 
@@ -108,7 +107,7 @@ def _tells(found: Mapping[str, Mapping[int, Tally]]) -> bool:
         return False
     asked = {name: sum(cell.requests for cell in cells.values()) for name, cells in found.items()}
     good = sum(cell.good for cell in found.get(OTHER, {}).values())
-    return asked.get(OTHER, 0) >= _MUCH * sum(asked.values()) and good >= _WELL * asked.get(OTHER, 0)
+    return is_much(asked.get(OTHER, 0), good, sum(asked.values()))
 
 
 def _get_at(minutes: dict[int, Tally], minute: int) -> Tally:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BUSIEST = 20
 """The most strata followed separately, beside the vital ones; the others are `REST`."""
 REST = "rest"
+_MUCH, _WELL = 0.1, 0.9
+"""The share of all requests, and the share of them answered well, from which it is not a crawler's."""
 _SITE_PART = 0.4
 """The site as a whole has so much of the weight of all strata."""
 
@@ -59,6 +61,11 @@ def freeze(asked: Mapping[str, int], vital: Collection[str] = ()) -> dict[str, s
     busiest = sorted(requests, key=lambda name: (-requests[name], name))
     followed = {*busiest[:BUSIEST], *(name for name in busiest if name in vital)}
     return {name: get_stratum(name) if get_stratum(name) in followed else REST for name in asked}
+
+
+def is_much(nameless: int, well: int, requests: int) -> bool:
+    """Return whether requests without a route's name, so many of them answered well, are visitors' and no guesses."""
+    return 0 < _MUCH * requests <= nameless and well >= _WELL * nameless
 
 
 def measure_guesses(rows: Iterable[Counts]) -> float:

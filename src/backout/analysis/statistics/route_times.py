@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backout.analysis.shifts.strata import fold_by_stratum
 from backout.analysis.statistics.beta import upper_bound
 from backout.analysis.statistics.quantiles import TAILS, RouteTimes, Thresholds, count_above, find_thresholds
+from backout.model.guard.routes import OTHER
 from backout.model.guard.signals import Counts, merge_counts
 
 if TYPE_CHECKING:
@@ -48,14 +49,22 @@ def list_latencies(row: Counts) -> Mapping[str, Latency]:
     return routes
 
 
-def find_edges(latencies: Mapping[str, Latency]) -> dict[str, Thresholds]:
-    """Return the thresholds of each route of which enough was measured."""
-    found = {}
+def find_edges(latencies: Mapping[str, Latency], *, nameless: bool = False) -> dict[str, Thresholds]:
+    """Return the thresholds of each route of which enough was measured.
+
+    Args:
+        nameless: whether what has no route's name is compared beside what has: where visitors ask for it.
+
+    >>> find_edges({"/a": {10: 9}, "other": {99: 9}}), find_edges({"other": {10: 9}})
+    ({'/a': (10, 10, 10, 26)}, {'other': (10, 10, 10, 26)})
+    """
+    found: dict[str, Thresholds] = {}
     for name, latency in latencies.items():
         edges = find_thresholds(latency) if sum(latency.values()) >= _FEW else None
         if edges is not None:
             found[name] = edges
-    return found
+    named = {name: edges for name, edges in found.items() if name not in (NAMELESS, OTHER)}
+    return found if nameless or not named else named
 
 
 def weigh_routes(

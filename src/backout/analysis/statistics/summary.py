@@ -6,7 +6,7 @@ import math
 from operator import add
 from typing import TYPE_CHECKING
 
-from backout.analysis.shifts.strata import get_stratum
+from backout.analysis.shifts.strata import get_stratum, is_much
 from backout.analysis.statistics.baseline import (
     CV_ERRORS,
     CV_LATENCY,
@@ -22,6 +22,7 @@ from backout.analysis.statistics.baseline import (
 from backout.analysis.statistics.quantiles import TAILS, count_above, find_quantile_bucket, find_thresholds
 from backout.analysis.statistics.retry_clustering import Bunch, estimate_failures_per_cause, weigh_failures
 from backout.analysis.statistics.route_times import find_edges, list_latencies, weigh_routes
+from backout.model.guard.routes import OTHER, select_nameless
 from backout.model.guard.signals import merge_counts
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def summarize(
         failures.add(row.second, row)
     minutes = _count_minutes(rows, start)
     latencies = {name: merge_counts(found.values()) for name, found in minutes.items()}
-    edges, edges_of = find_thresholds(merge_counts(latencies.values())), find_edges(latencies)
+    edges_of = find_edges(latencies, nameless=_is_asked_by_visitors(rows))
+    edges = find_thresholds(merge_counts(latencies[name] for name in edges_of))
     known = _estimate_slower(minutes, edges_of)
     if len(known) < len(TAILS):
         edges, known = None, ()
@@ -64,6 +66,18 @@ def summarize(
         routes=_summarize_routes(rows, start, per_cause, vital),
         times=times,
     )
+
+
+def _is_asked_by_visitors(rows: Iterable[Counts]) -> bool:
+    """Whether what has no route's name is so much, and so well answered, that it is no crawlers' guesses."""
+    requests = others = well = 0
+    for row in rows:
+        requests += row.requests
+        other = select_nameless(row) if row.routes else None
+        if other is not None:
+            others += other.requests
+            well += other.requests - max(other.errors, sum(other.classes.values()))
+    return is_much(others, well, requests)
 
 
 def _count_minutes(rows: Iterable[Counts], start: int) -> dict[str, dict[int, dict[int, int]]]:
@@ -153,7 +167,7 @@ def _summarize_routes(
     if len(busiest) < 2:
         return ()
     chosen = [*busiest[:MOST_ROUTES], *(name for name in busiest[MOST_ROUTES:] if name in vital)]
-    known = (_summarize_route(name, parts[name], start, per_cause) for name in chosen)
+    known = (_summarize_route(name, parts[name], start, per_cause) for name in chosen if name != OTHER)
     return tuple(route for route in known if route is not None)
 
 
