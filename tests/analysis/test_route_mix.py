@@ -158,3 +158,18 @@ def test_a_crawler_that_asks_for_slow_pages_is_no_slower_version() -> None:
     detector = make([row("v1", AT - t, t % 2, 20) for t in range(BEFORE_S, 0, -1)], slow_start_s=0.0)
     found = watch(detector, ([row("v2", AT + t, 3, 90)] for t in range(WATCH_S)))
     assert Verdict.REGRESSED not in {verdict for verdict, _ in found}
+
+
+def test_a_version_is_not_healthy_while_many_response_times_are_compared_with_nothing() -> None:
+    """A new page gets more than a fifth of all requests; where it gets few, that is said."""
+    found = []
+    for share in (60.0, 6.0):
+        rng = random.Random(7)  # noqa: S311 a simulation
+        detector = make(before(rng), slow_start_s=0.0)
+        for t in range(1200):
+            detector.add([second(rng, "v2", AT + t, {**PEOPLE, "GET /report": share})])
+        found.append(detector.decide(AT + 1200))
+    much, little = found
+    assert much.verdict is Verdict.INCONCLUSIVE
+    assert little.verdict is Verdict.HEALTHY
+    assert all("could not be compared (routes not asked for before)" in each.reason for each in found)

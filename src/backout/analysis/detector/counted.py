@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import add
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from msgspec.structs import replace
@@ -35,6 +36,7 @@ from backout.analysis.statistics.route_times import (
     list_latencies,
     weigh_routes,
 )
+from backout.model.guard.routes import OTHER
 from backout.model.guard.signals import merge_counts
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 
 DRIFT_BUCKETS = 1
 """In a cut-over, and between labelled requests, latency may drift by one bucket (4.4 %)."""
+
+
+MOST_UNCOMPARED = 0.2
+"""With more of the answers on routes that were not asked for before, no version is called healthy."""
 
 
 class CountedState(TypedDict):
@@ -65,6 +71,7 @@ class CountedState(TypedDict):
     errors: int
     beside: list[int]
     has_baseline: bool
+    uncompared: NotRequired[list[int]]
 
 
 class CountedTraffic:
@@ -82,6 +89,7 @@ class CountedTraffic:
         beside: those of the version before, meanwhile.
         first_bad_at: when a request or a probe failed first (Unix seconds), None: none has.
         slow_from: latency counts from that time on (Unix seconds).
+        uncompared: answers whose response time was not compared, those of them with a route's name, and all others.
     """
 
     def __init__(
@@ -115,6 +123,7 @@ class CountedTraffic:
             self.streams = add_probes(self.streams, compute_granted_share(probed, usual))
         self.requests = self.errors = 0
         self.beside = [0, 0]  # requests and errors
+        self.uncompared = [0, 0, 0]
         self.first_bad_at: float | None = None
         self._log_e: float | None = None
         self._most: float | None = None
@@ -225,7 +234,12 @@ class CountedTraffic:
         if self._edges is None or row.second < self.slow_from:
             return None
         drifts = is_new and (self._split >= 1 or self._is_labelled())
-        found = count_slower(list_latencies(row).items(), self._usual, DRIFT_BUCKETS if drifts else 0)
+        latencies = list_latencies(row)
+        found = count_slower(latencies.items(), self._usual, DRIFT_BUCKETS if drifts else 0)
+        if is_new:
+            new = {name: sum(latency.values()) for name, latency in latencies.items() if name not in self._usual}
+            named = sum(number for name, number in new.items() if name not in (NAMELESS, OTHER))
+            self.uncompared = list(map(add, self.uncompared, (sum(new.values()), named, found.total)))
         return found if found.total else None
 
     def _count_extreme(self, row: Counts) -> tuple[tuple[int, int], ...]:
@@ -302,6 +316,18 @@ class CountedTraffic:
             self._exclusion = (self.streams, NonInferiority(self.streams, slo, has_baseline=self._has_baseline))
         return self._exclusion[1]
 
+    def describe_uncompared(self, *, much: bool) -> str | None:
+        """Return how many response times could not be compared, None where all could.
+
+        Args:
+            much: only where answers on routes that were not asked for before are too many to call a version healthy.
+        """
+        without, named, compared = self.uncompared
+        if not without or (much and named <= MOST_UNCOMPARED * (without + compared)):
+            return None
+        of = count(without + compared, "request")
+        return f"response times of {without:,} of {of} could not be compared (routes not asked for before)"
+
     def slow_for_now(self) -> str | None:
         """Return that answers are slow just now, though not for long enough to be a reason, or None."""
         stream = next((stream for stream in self.streams if not stream.route and stream.is_slow_now), None)
@@ -327,6 +353,7 @@ class CountedTraffic:
             "errors": self.errors,
             "beside": list(self.beside),
             "has_baseline": self._has_baseline,
+            "uncompared": list(self.uncompared),
         }
 
     def restore(self, state: CountedState) -> None:
@@ -347,6 +374,7 @@ class CountedTraffic:
         self._repeats = RetryClusters.from_state(state["repeats"])
         self.requests, self.errors = state["requests"], state["errors"]
         self.beside = list(state["beside"])
+        self.uncompared = list(state.get("uncompared", (0, 0, 0)))
         self.renew()
 
     def probe_state(self) -> StreamState | None:

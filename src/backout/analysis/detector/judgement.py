@@ -204,6 +204,7 @@ class Judge:
         open_point = (
             self.counted.get_noninferiority().above_slo()
             or self.counted.slow_for_now()
+            or self.counted.describe_uncompared(much=True)
             or self._open_point(self._log_e(), now)
         )
         if open_point is not None:
@@ -211,6 +212,8 @@ class Judge:
             return Verdict.INCONCLUSIVE, Cause.NONE, "; ".join(filter(None, (failing, seen, open_point)))
         limit = format_percent(self.counted.get_noninferiority().error_rate)
         unseen = "" if self.counted.has_times else "; response times could not be compared"
+        uncompared = self.counted.describe_uncompared(much=False)
+        unseen += f"; {uncompared}" if uncompared else ""
         guesses, asked = self.answers.unmatched
         if 2 * guesses > asked:
             unseen += f"; {guesses:,} of {count(asked, 'request')} asked for what was not known before"
