@@ -52,7 +52,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 
 def find_caddy() -> Path:
     """Return the program that the wheel brought."""
-    places = (Path(sysconfig.get_path("scripts"), "caddy"), Path(sysconfig.get_path("purelib"), ".data/scripts/caddy"))
+    packages = [Path(each, ".data/scripts/caddy") for each in sys.path]  # also those behind a copy's environment
+    places = (Path(sysconfig.get_path("scripts"), "caddy"), *packages)
     return next(each for each in places if each.is_file())
 
 
