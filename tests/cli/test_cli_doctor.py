@@ -239,7 +239,8 @@ def test_every_check_is_written_about() -> None:
     tokens = {"token", "token_read", "token_rollback", "token_secrets", "token_permissions"}
     channels = {"channel_webhook", "channel_smtp", "channel_slack", "channel_pagerduty"}
     assert len(asked) > 25
-    permissions = {f"objects_{name}" for name in ("list", "read", "write", "delete")}
+    deeds = ("list", "read", "write", "delete", "read_version", "copy_version", "delete_version")
+    permissions = {f"objects_{name}" for name in deeds}
     assert told - {"ok", "missing", "unmeasured", "not_set_up", "allowed"} == asked | tokens | channels | permissions
 
 

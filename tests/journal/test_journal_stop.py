@@ -40,15 +40,19 @@ def test_a_stop_request_needs_no_signals() -> None:
 def test_an_end_from_outside_interrupts_until_things_are_put_back() -> None:
     """SIGTERM and SIGHUP raise as Ctrl-C does; held off they do nothing, and then they are whose they were."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    with EndSignals() as ends:
-        for number in numbers:
-            with pytest.raises(KeyboardInterrupt):
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]  # under nohup one of them is ignored
+    try:
+        with EndSignals() as ends:
+            for number in numbers:
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(number)
+            ends.hold_off()
+            for number in numbers:
                 signal.raise_signal(number)
-        ends.hold_off()
-        for number in numbers:
-            signal.raise_signal(number)
-    assert [signal.getsignal(number) for number in numbers] == before
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 2
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_a_closed_terminal_that_is_ignored_stays_ignored() -> None:

@@ -56,7 +56,7 @@ def find_edges(latencies: Mapping[str, Latency], *, nameless: bool = False) -> d
         nameless: whether what has no route's name is compared beside what has: where visitors ask for it.
 
     >>> find_edges({"/a": {10: 9}, "other": {99: 9}}), find_edges({"other": {10: 9}})
-    ({'/a': (10, 10, 10, 26)}, {'other': (10, 10, 10, 26)})
+    ({'/a': (10, 10, 10, 27)}, {'other': (10, 10, 10, 27)})
     """
     found: dict[str, Thresholds] = {}
     for name, latency in latencies.items():

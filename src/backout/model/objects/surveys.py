@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from backout.model.steps.base import Record
 
 MOST_NAMES = 1000
@@ -62,6 +64,7 @@ class ObjectsCompared(Record, frozen=True, kw_only=True):
         put_back: keys that the application wrote meanwhile, whose newer version is the newest again.
     """
 
+    omitted: ClassVar[frozenset[str]] = frozenset({"differences", "digest"})
     verified: bool | None
     compared: int = 0
     read: int = 0

@@ -21,6 +21,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON values."""
         found = cast("dict[str, Json]", _convert_tuples(msgspec.to_builtins(self)))
+        parts = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        found |= {name: part.to_json() for name, part in parts if isinstance(part, Record)}
         return {name: value for name, value in found.items() if value or name not in self.omitted}
 
 
