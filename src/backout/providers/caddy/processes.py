@@ -75,25 +75,12 @@ class CommandProcesses:
             raise BackoutError(f"the command ended with exit code {ended.returncode}", where=shlex.join(words))
 
 
-class RemoteProcesses:
+class RemoteProcesses(CommandProcesses):
     """The operator's commands on another host, run there with what the user has who is let in.
 
     Args:
         start, stop: as of `CommandProcesses`.
     """
-
-    def __init__(self, folder: ReleaseFolder, start: str, stop: str) -> None:
-        self._folder = folder
-        self._start = start
-        self._stop = stop
-
-    def start(self, release: Release) -> None:
-        """Run the command that starts it."""
-        self._run(self._start, release)
-
-    def stop(self, release: Release) -> None:
-        """Run the command that stops it."""
-        self._run(self._stop, release)
 
     def _run(self, line: str, release: Release) -> None:
         words = [put_in(word, self._folder, release) for word in shlex.split(line)]
@@ -101,7 +88,7 @@ class RemoteProcesses:
         try:
             code = self._folder.machine.run(words)
         except OSError as error:
-            raise BackoutError(f"the command cannot be run: {error.strerror}", where=where) from error
+            raise BackoutError(f"the command cannot be run: {error.strerror or error}", where=where) from error
         if code != 0:
             raise BackoutError(f"the command ended with exit code {code}", where=where)
 

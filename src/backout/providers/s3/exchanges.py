@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from backout.providers.s3 import answers, calls
 from backout.providers.s3.answers import parse_object
@@ -23,23 +23,22 @@ NO_OBJECT = frozenset({404, 405})
 """The statuses that say that there is no object, or a delete marker instead."""
 
 
-class Exchange:
+class Exchange(Protocol):
     """A call that is to be made, whatever its answer is.
 
-    Args:
+    Attributes:
         total_s: for all of it; None: as the settings have it.
     """
 
-    def __init__(self, call: Call, total_s: float | None = None) -> None:
-        self.call = call
-        self.total_s = total_s
+    call: Call
+    total_s: float | None
 
     def take(self, transport: Transport, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Take the answer. Raises CallFailed: it is a refusal, or none."""
-        raise NotImplementedError
+        ...
 
 
-class Asked(Exchange, Generic[T]):
+class Asked(Generic[T]):
     """A call, and what its answer is read by; `yield from` it gives the answer once it came.
 
     Args:
@@ -49,8 +48,9 @@ class Asked(Exchange, Generic[T]):
     def __init__(
         self, call: Call, parse: Callable[[Mapping[str, str], bytes], T], total_s: float | None = None
     ) -> None:
-        super().__init__(call, total_s)
+        self.call = call
         self.parse = parse
+        self.total_s = total_s
         self._answer: list[T] = []
 
     def take(self, transport: Transport, status: int, headers: Mapping[str, str], body: bytes) -> None:
