@@ -103,6 +103,7 @@ def test_growthbook_looks_every_hour_unless_told_otherwise() -> None:
     assert growthbook(watched(10, 0.002)) is None
 
 
+@pytest.mark.long
 def test_kayenta_finds_large_errors_at_its_first_judgement_and_hardly_ever_a_healthy_version() -> None:
     """Error rate by the minute, judged after 15 minutes."""
     rule = partial(kayenta, interval_s=900, latency=False)

@@ -315,6 +315,7 @@ def test_a_failed_migration_stops_apply_until_it_is_resolved(project: Project) -
 # --- drift ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_drift_is_told_as_statements_both_ways(project: Project) -> None:
     """Exit 1 with drift, 0 without; a shadow on a given server leaves nothing behind."""
     project.call("apply", "-e", "staging", "--yes")

@@ -359,6 +359,7 @@ def damage_many(store: Store, number: int) -> tuple[str, list[ObjectChange]]:
     return name, changes
 
 
+@pytest.mark.long
 def test_a_store_that_asks_to_slow_down_is_waited_for(store: Store) -> None:
     """Of each call the first attempt is refused: everything is brought back, with fewer calls at once."""
     name, changes = damage_many(store, 24)

@@ -129,6 +129,7 @@ def test_a_page_says_what_it_settles() -> None:
     ]
 
 
+@pytest.mark.long
 def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) -> None:
     """Another refusal, another error code, a missing field, an endpoint that is closed: each is told."""
     deployed = {"id": "d", "created_on": "2026-01-01T00:00:00Z", "versions": []}

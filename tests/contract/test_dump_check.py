@@ -183,6 +183,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.long
 def test_a_restore_that_went_wrong_is_found(kept: Path, address: str, tmp_path: Path) -> None:
     """Whatever pg_restore says of itself, here by one that spoils what it restored: each thing is named."""
     made = tools(kept, url(address), meddling(tmp_path / "bin", "; ".join(BROKEN)))

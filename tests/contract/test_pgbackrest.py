@@ -107,6 +107,7 @@ def test_a_side_stops_exactly_before_the_target_and_does_not_archive(stanza: Sta
         side.stop(mode="immediate")
 
 
+@pytest.mark.long
 def test_a_data_directory_is_laid_out_for_our_own_replay(stanza: Stanza, tmp_path: Path) -> None:
     """No recovery settings of pgBackRest's in it; segments come along by name, with their whole content."""
     repository, heard = stanza.repository, list[tuple[int, int]]()

@@ -69,6 +69,7 @@ def counted(url: str, since: int, want: int, metrics: Metrics = EVERY_SECOND) ->
 # --- the real thing -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_counters_of_a_scraped_application_are_counts(scraped: tuple[Application, str]) -> None:
     """Every request once: of a series that begins, of one that grows, over a restart, and beside another version."""
     app, url = scraped

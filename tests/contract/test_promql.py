@@ -172,6 +172,7 @@ def test_what_rates_sum_up_to_is_what_was_requested(scraped: Lab) -> None:
     assert 90 <= errors <= 115
 
 
+@pytest.mark.long
 def test_a_gauge_is_no_counter(scraped: Lab) -> None:
     """By the server's metadata where it keeps them; elsewhere its name proves nothing, so it is advice."""
     _, url = scraped

@@ -152,6 +152,7 @@ def test_a_call_that_is_refused_for_now_is_tried_again_behind_others() -> None:
     assert len({signature for key, signature in asked if key == "k0"}) == 2
 
 
+@pytest.mark.long
 def test_a_burst_of_refusals_is_waited_for_and_waiting_for_a_turn_is_no_attempt() -> None:
     """Each of forty copies is refused twice; to make them all takes longer than one of them may."""
     asked: Counter[str] = Counter()

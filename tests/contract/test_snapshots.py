@@ -152,6 +152,7 @@ def test_what_was_written_since_the_listing_stays(kept: Kept) -> None:
     assert kept.store.read(kept.bucket, "new") == (b"newer", {})
 
 
+@pytest.mark.long
 def test_a_manifest_that_is_damaged_or_of_another_key_is_refused(kept: Kept) -> None:
     kept.put("k", b"good")
     kept.take()

@@ -344,6 +344,7 @@ def test_a_kill_at_every_change_of_the_store_leaves_the_same_in_the_end(
     proof("a backup killed before or after any change of its store is the same when resumed", trials=trials, failures=0)
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_kill_9_at_any_time_then_the_same_command_again(lab: Lab, quick_path: Path, proof: Record) -> None:
     """The process and what it started are gone; the next command ends with one more whole backup, and no leftovers."""
@@ -370,6 +371,7 @@ def test_kill_9_at_any_time_then_the_same_command_again(lab: Lab, quick_path: Pa
     proof("a backup killed by kill -9 at any time is finished by the next command", trials=CUTS, failures=0)
 
 
+@pytest.mark.long
 def test_a_backup_that_ends_at_once_leaves_nobody_who_receives_wal(lab: Lab) -> None:
     """By kill -9 or Ctrl-C. pg_basebackup's second process would hold WAL on the server, by a slot, for good."""
     lab.execute("CREATE TABLE t AS SELECT generate_series(1, 1000000) AS n")

@@ -84,6 +84,7 @@ def test_a_lock_file_that_does_not_fit(tmp_path: Path) -> None:
     assert "can only install packages when" in ended.err  # shown while it ran
 
 
+@pytest.mark.long
 def test_code_that_does_not_pass_the_type_checker(tmp_path: Path) -> None:
     """A script of the package runs tsc: its command is the step, not only the script's name."""
     (tmp_path / "app.ts").write_text(WRONG_TYPE, encoding="utf-8")

@@ -39,6 +39,7 @@ def test_the_page_has_an_application_and_lines_to_type() -> None:
     assert 'eval "$(backout twin env)"' in LINES
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_an_environment_for_the_twin_is_one_that_loads(drillbook: Drillbook, tmp_path: Path) -> None:
     """Behind what `init` wrote, without a mistake; and a shell is told all but the token."""

@@ -479,6 +479,7 @@ def whole_segments(archive: Path) -> list[Path]:
     return found if len(found) >= 2 else []
 
 
+@pytest.mark.long
 def test_a_receiver_that_dies_is_started_again_and_misses_nothing(quick_path: Path, cache: Path) -> None:
     """pg_receivewal killed, and the server restarted: the slot keeps what was missed; segments are kept compressed."""
     with receiving(quick_path, cache) as lab:

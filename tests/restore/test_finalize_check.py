@@ -50,6 +50,7 @@ def finalized(shop: Typing, name: str, keep_as: str, code: int = 0) -> dict[str,
     return found
 
 
+@pytest.mark.long
 def test_what_is_live_is_compared_and_so_is_what_is_taken_back(shop: Typing) -> None:
     """A person may have written to the branch, and clients write as soon as it is live: neither is a difference."""
     side = shop.vendor.sides.find("side")
@@ -68,6 +69,7 @@ def test_what_is_live_is_compared_and_so_is_what_is_taken_back(shop: Typing) -> 
     assert shop.lab.rows(NAMES) == [(40,)]
 
 
+@pytest.mark.long
 def test_another_moment_than_the_branchs_is_found(shop: Typing) -> None:
     """The vendor puts one behind the damage in place, and says that all went well."""
     ((now,),) = shop.lab.rows("SELECT pg_current_wal_insert_lsn()::text")

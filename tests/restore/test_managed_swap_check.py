@@ -95,6 +95,7 @@ def clients_write(shop: Typing) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS more (id int); INSERT INTO more VALUES (1)")
 
 
+@pytest.mark.long
 def test_an_honest_swap_passes_under_load_and_so_does_its_undo(shop: Typing, xid: str) -> None:
     """What clients write between the note and the switch, right behind it and from then on is no difference."""
     shop.vendor.before_stop = lambda: clients_write(shop)

@@ -281,6 +281,7 @@ NO_THINGS: Final = (
 )
 
 
+@pytest.mark.long
 def test_everything_that_was_dropped_or_changed_comes_back_and_goes_again(lab: Lab) -> None:
     """Of each class of objects one, with owners, privileges, options and comments: pg_dump says the same as before."""
     case = Damaged(lab, "things", THINGS, NO_THINGS)

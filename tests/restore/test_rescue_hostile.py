@@ -109,6 +109,7 @@ def attacked(attacked_once: Attacked) -> Attacked:
     return attacked_once
 
 
+@pytest.mark.long
 def test_the_owners_code_stays_the_owners(attacked: Attacked) -> None:
     """Foreseen, done and undone: no program runs, nobody is superuser, what comes back is the owner's."""
     lab = attacked.lab

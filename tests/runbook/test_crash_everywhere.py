@@ -134,6 +134,7 @@ def bless(tools: Toolbox) -> object:
     return watch(tools, for_s=25)
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_crash_while_a_version_is_marked_stable(quick_path: Path, proof: Record) -> None:
     """Whatever the moment: marked once in the journal, told once at the provider, and no traffic was moved."""

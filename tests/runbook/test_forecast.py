@@ -41,6 +41,7 @@ def test_it_rests_on_what_the_source_counted(story: Story) -> None:
     assert make_record("production", found, GuardPolicy())["source_lag_s"] == 1.0
 
 
+@pytest.mark.long
 def test_without_an_answer_it_rests_on_what_watches_kept(story: Story) -> None:
     """The source is down: the counts of the last watch tell, and the person hears why."""
     watch(story.tools())

@@ -70,6 +70,7 @@ def test_each_step_takes_its_time(story: Ramped) -> None:
     assert story.world.clock.now() - whole >= 120, "the last step is watched to its end: leaks take minutes"
 
 
+@pytest.mark.long
 def test_each_step_waits_for_the_durable_objects_that_follow_it(story: Ramped) -> None:
     """They may run the code of before for five minutes after each deployment."""
     builds, canary = story.world.builds, story.canary

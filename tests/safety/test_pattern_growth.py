@@ -140,6 +140,7 @@ def _use(pattern: re.Pattern[Any], way: str) -> Callable[[str], object]:
     return getattr(pattern, way)
 
 
+@pytest.mark.long
 def test_what_would_freeze_guard_is_found() -> None:
     """Patterns of which it is known: exponential, by the square, and by the square only where it looks everywhere."""
     for text, way in ((r"a(?:b*(?:_+b*)*)", "fullmatch"), (r"\b[a-z][a-z.]*://", "sub"), (r"\s+$", "search")):

@@ -527,6 +527,7 @@ class Crash(BaseException):
     """The process dies here."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.long)])
 def test_rule_06_a_crash_anywhere_in_the_search_comes_to_the_same_end(quick_path: Path, when: str) -> None:
     """The first target is bad: whatever the moment, going on makes the second one live, and piles up nothing."""

@@ -100,6 +100,7 @@ def test_a_restart_is_the_same_twin_with_the_same_worker(folder: Path) -> None:
     assert answer(again, "fm5") == f"one {CANARY}"
 
 
+@pytest.mark.long
 def test_a_killed_daemon_leaves_nothing_and_the_next_up_works(folder: Path) -> None:
     """After kill -9 every child ends by itself, and `up` brings the live Worker back."""
     twin = lifecycle.start_twin(folder)

@@ -195,6 +195,7 @@ def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
     assert sum(abs(number) for number in shifted.values()) <= 0.1 * 240 * 2
 
 
+@pytest.mark.long
 def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
     """No header, no value of a query, no id of a path; guard, not the Worker, knows which routes are guesses."""
     add_recorder(twin, "bare-recorder", "bare-backout-counts", FLUSH_MS="100")

@@ -342,6 +342,7 @@ def test_deployments_list_and_status(project: Project) -> None:
     assert status["versions"] == [{"version_id": second, "percentage": 100}]
 
 
+@pytest.mark.long
 def test_rollback_with_id_and_message(project: Project) -> None:
     """The named version is live again, as a new deployment that carries the message."""
     first = project.upload("one")
