@@ -226,6 +226,8 @@ MORE = (
         "if"),
     Row("unique with what is unique", "CREATE UNIQUE INDEX u ON users (email, name)", SAFE, "yes"),
 )  # fmt: skip
+ROWS = [*FACTS, *MORE][DAY % by_extent(2, 1) :: by_extent(2, 1)]
+"""In `make test` every second one, the others the next day."""
 
 
 def verdict_on(sql: str) -> tuple[Compatibility, str, tuple[StatementVerdict, ...]]:
@@ -246,9 +248,6 @@ def test_the_verdict_is_what_old_code_meets(lab: Lab, row: Row) -> None:
         assert effect.noticed
     assert all(s.reason for s in statements)
 
-
-ROWS = [*FACTS, *MORE][DAY % by_extent(2, 1) :: by_extent(2, 1)]
-"""In `make test` every second one, the others the next day."""
 
 CONDITIONS = (  # the change, data that is no obstacle, data that is one, and what has to happen before the query
     ("ALTER TABLE users ALTER COLUMN name SET NOT NULL", "UPDATE users SET name = 'x'", "UPDATE users SET name = NULL"),
