@@ -19,13 +19,14 @@ import pytest
 from canaries import leaks_below, leaks_in
 from cpu_by_file import CpuByFile
 from kept import FOLDER
+from other_days import pick_of_other_days
 from proofs_page import MinutesByFile, write_page
 from typed import end_shared_typist, share_second_checks, shared_typist
 from values import replace
 
 from backout.analysis.statistics.beta import upper_bound
 
-from extent import ALL, EVERY, FILES, PROOF, is_due
+from extent import ALL, EVERY, FILES, PROOF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -246,17 +247,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_to_other_days(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take out the long tests marked `rotating` that are not of this day; those that somebody named run."""
-    if EVERY or not ALL or NAMED in os.environ:
+    """Take out what does not run on this day; what somebody named runs."""
+    if EVERY or NAMED in os.environ:
         return
-    before, left = Counter[str](), []
-    for item in items:
-        mark = item.get_closest_marker("rotating")
-        if mark is not None and item.get_closest_marker("long") is not None:
-            family, days = mark.args
-            if not is_due(before[family], days):
-                left.append(item)
-            before[family] += 1
+    left = pick_of_other_days(items, Path(__file__).parent)
     config.hook.pytest_deselected(items=left)
     config.stash[OTHER_DAYS] = len(left)
     gone = set(left)
@@ -372,7 +366,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if _nothing_may_be_skipped():
             terminalreporter.write_line("With CI set, `make test-all` fails for it.", red=True)
     if left := config.stash.get(OTHER_DAYS, 0):
-        text = f"{left} tests run on other days: `make test-all EXTENT=every` runs those of all days"
+        every = "make test-all EXTENT=every" if ALL else "make test-all"
+        text = f"{left} tests run on other days: `{every}` runs those of all days"
         terminalreporter.write_line(text, yellow=True)
     leaks = sorted(set(config.stash[LEAKED]))
     if leaks:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
+
+import pytest
+from other_days import SLOW, pick_of_other_days
 
 from extent import FILES, is_due
 from polling import PATIENCE_S
 
-if TYPE_CHECKING:
-    import pytest
-
-PROMETHEUS = Path(__file__).parents[1] / "contract" / "test_prometheus.py"
+TESTS = Path(__file__).parents[1]
+PROMETHEUS = TESTS / "contract" / "test_prometheus.py"
 
 
 SIBLINGS = {
@@ -65,6 +68,41 @@ def test_each_test_that_rotates_comes_up_once_in_so_many_days() -> None:
         days = range(first, first + 3)
         assert [sum(is_due(place, 3, day) for day in days) for place in range(7)] == [1] * 7
         assert [sum(is_due(place, 3, day) for place in range(7)) in (2, 3) for day in days] == [True] * 3
+
+
+def test_the_slow_tests_that_take_turns_are_there() -> None:
+    """A test that was renamed would run every day again."""
+    named = SLOW.read_text(encoding="utf-8").split()
+    assert named == sorted(set(named))
+    for file, names in groupby(named, key=lambda name: name.partition("::")[0]):
+        text = (TESTS / file).read_text(encoding="utf-8")
+        assert [name for name in names if f"def {name.rpartition('::')[2]}(" not in text] == []
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What is asked of a collected test."""
+
+    path: Path
+    nodeid: str
+    marks: tuple[pytest.Mark, ...] = ()
+
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
+        return next((mark for mark in self.marks if mark.name == name), None)
+
+
+def test_what_takes_turns_depends_on_the_suite() -> None:
+    """The slow ones in the short suite, of the long ones those marked `rotating` in the whole one; no others."""
+    file, _, function = SLOW.read_text(encoding="utf-8").partition("\n")[0].partition("::")
+    long = (pytest.mark.long.mark, pytest.mark.rotating("wrangler", 3).mark)
+    slow = [Collected(TESTS / file, f"tests/{file}::{function}[{case}]") for case in range(7)]
+    quick = [Collected(TESTS / file, f"tests/{file}::test_something_else[{case}]") for case in range(7)]
+    rotating = [Collected(TESTS / file, f"tests/{file}::{function}[{case}]", long) for case in range(7)]
+    items = cast("list[pytest.Item]", [*slow, *quick, *rotating])
+    assert {id(item) for item in pick_of_other_days(items, TESTS, everything=True)} < set(map(id, rotating))
+    left = {id(item) for item in pick_of_other_days(items, TESTS, everything=False)}
+    assert left < set(map(id, slow))
+    assert len(left) in {4, 5}
 
 
 def on_a_machine_without_programs(folder: Path, **variables: str) -> tuple[int, str]:
