@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,9 @@ def test_the_card_has_the_line_that_makes_a_release_live(shop: CaddyShop) -> Non
     first, _ = (str(shop.push(code).json["live"]) for code in ("one", "two"))
     card = shop.run("rollback", "--dry-run", "--accept-unproven", "-m", "x").out
     (line,) = (each.strip().removeprefix("$ ") for each in card.splitlines() if "mv -T" in each)
+    (proof,) = (each.strip().removeprefix("$ ") for each in card.splitlines() if "X-Backout-Address" in each)
+    answered = subprocess.run(["/bin/sh", "-c", proof], check=True, capture_output=True, text=True).stdout
+    assert json.loads(answered)["version"] == first
     subprocess.run(["/bin/sh", "-c", line], check=True)
     with shop.visited() as answers:
         wait_for_visits(answers, 10)

@@ -186,8 +186,7 @@ class Equivalents(Value, frozen=True):
         health: asks the health endpoint once.
         split: with `{shares}`, words `VERSION@PERCENTAGE%`.
         schedules: with `{schedules}`, a JSON list of objects with a `cron` each.
-        prove: with `{version}` and
-        `{leaving}`, a line each.
+        prove: with `{version}` and `{leaving}`, a line each.
         errors: with `{version}`, follows its errors.
         secrets: sets several secrets, with `{file}`.
         secret: one, with `{name}`.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Equivalents, Plan, Step
 
 NO_HEALTH = "# no health check is set up: look at the application yourself"
+NO_LINE = "# no line is known for this provider"
 
 
 def add_by_hand(plan: Plan, lines: Equivalents) -> Plan:
@@ -29,7 +30,7 @@ def _fill_equivalent(step: Step, lines: Equivalents) -> Step:
 
 def _prove(step: Step, lines: Equivalents) -> str:
     if not lines.prove:
-        return NO_HEALTH
+        return NO_LINE if lines.health else NO_HEALTH
     target = step.arguments(ProveStep)
     return lines.prove.format(version=target.version, leaving=target.leaving)
 
@@ -43,7 +44,7 @@ def _explain_watch(step: Step, lines: Equivalents) -> str:
 
 def _explain_ramp(step: Step, lines: Equivalents) -> str:
     if not lines.split:
-        return "# no line is known for this provider"
+        return NO_LINE
     from backout.model.steps.guard import RampStep
 
     ramp = step.arguments(RampStep)

@@ -72,13 +72,17 @@ class CaddyShop:
         assert code in (None, answer.code), f"{words} ended with {answer.code}\n{answer.out}\n{answer.err}"
         return answer
 
+    def build(self, code: str) -> Path:
+        """Build the application with this code, and return the folder that is pushed."""
+        folder = self.host.folder / "build"
+        folder.mkdir(exist_ok=True)
+        (folder / "server.py").write_text(APPLICATION)
+        (folder / "code.txt").write_text(code)
+        return folder
+
     def push(self, code: str, *more: str, ends: int = 0) -> Answer:
         """Push a release with this code."""
-        build = self.host.folder / "build"
-        build.mkdir(exist_ok=True)
-        (build / "server.py").write_text(APPLICATION)
-        (build / "code.txt").write_text(code)
-        return self.run("release", "push", str(build), "--json", *more, code=ends)
+        return self.run("release", "push", str(self.build(code)), "--json", *more, code=ends)
 
     def visited(self) -> contextlib.AbstractContextManager[list[tuple[int, str]]]:
         """Have visitors; yields what each got so far: the status, and the release."""

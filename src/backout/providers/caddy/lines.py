@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
 from backout.providers.caddy.releases import ALONE
-from backout.providers.caddy.route import LIVE, SHOWN
+from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, SHOWN, name_slot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ def make_equivalents(releases: Path, health_url: str) -> Equivalents:
         activate=_write_switch(releases),
         live=_show(releases),
         health=_ask(health_url),
+        prove=_ask_release(releases, health_url),
     )
 
 
@@ -42,3 +43,11 @@ def _show(releases: Path) -> str:
 
 def _ask(health_url: str) -> str:
     return f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""
+
+
+def _ask_release(releases: Path, health_url: str) -> str:
+    if not health_url:
+        return ""
+    slot = f"{shlex.quote(str(releases))}/{{version}}/{ALONE}/{name_slot(0)}"  # what it would have as the only one live
+    asked = _ask(health_url).replace("{", "{{").replace("}", "}}")
+    return f'{asked} -H "{ADDRESS_HEADER}: $(cat {slot})"'

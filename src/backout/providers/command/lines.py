@@ -45,12 +45,19 @@ class Lines:
 
     def list_equivalents(self) -> Equivalents:
         """Return the lines of a plan's steps, as templates."""
-        return Equivalents(activate=self._switch(), live=self.write("current"), health=self._health)
+        return Equivalents(
+            activate=self._fill("activate", message="by hand"),
+            live=self.write("current"),
+            health=self._health,
+            prove=f"{self._fill('probe')}\n# ask the health check at its url, or with its headers"
+            if "probe" in self._argv
+            else "",
+        )
 
     def list_card_lines(self) -> CardLines:
         """Return the platform's and the health check's lines of a card."""
         return CardLines(
-            deploy=(self._switch(),),
+            deploy=(self._fill("activate", message="by hand"),),
             live=(self.write("current"), self.write("history")),
             health=(self._health,) if self._health else (),
         )
@@ -64,6 +71,7 @@ class Lines:
         missing = f"  # as backout gives it: {', '.join(self._wanted)}" if self._wanted else ""
         return f"{there}echo {shlex.quote(request)} | {shlex.join(words)}{missing}"
 
-    def _switch(self) -> str:
-        line = self.write("activate", version="VERSION", message="by hand")
+    def _fill(self, name: Name, **said: str) -> str:
+        """Return the line as a template with `{version}`."""
+        line = self.write(name, version="VERSION", **said)
         return line.replace("{", "{{").replace("}", "}}").replace("VERSION", "{version}", 1)
