@@ -25,6 +25,7 @@ SIBLINGS = {
     "contract/test_fence_postgres.py": "contract/test_fence.py",
     "contract/test_fence_refusals.py": "contract/test_fence.py",
     "drill/test_caddy_kills.py": "drill/test_caddy_home.py",
+    "drill/test_caddy_watches.py": "drill/test_caddy_home.py",
     "drill/test_backups_bucket.py": "drill/test_backups.py",
     "drill/test_connections.py": "drill/test_diagnosis.py",
     "drill/test_durable_objects.py": "safety/test_questioned.py",
