@@ -180,8 +180,9 @@ def backed_up(scene: Scene) -> Iterator[Program]:
         _take_backup(scene)
         yield receiver
     finally:
-        trial.close()
-        trial.run("db", "wal", "stop", "--json")
+        trial.kill_running()
+        if not trial.is_closed:
+            trial.run("db", "wal", "stop", "--json")
 
 
 def _take_backup(scene: Scene) -> None:

@@ -116,7 +116,7 @@ class Runner:
         self._variables = make_bare_environment(_VARIABLES) if variables is None else variables
         self._started = 0
         self._running: list[Program] = []
-        self._closed = False
+        self.is_closed = False
 
     def start(self, *words: str, cwd: Path | None = None, env: ChildEnvironment | None = None) -> Program:
         """Start the program with these words.
@@ -128,7 +128,7 @@ class Runner:
         Raises:
             BackoutError: it was closed.
         """
-        if self._closed:
+        if self.is_closed:
             raise BackoutError("it was stopped", where="the drill")
         self._started += 1
         argv = make_module_command("backout", "--config", str(self.config), "-e", self.environment, *words)
@@ -144,7 +144,11 @@ class Runner:
 
     def close(self) -> None:
         """End what is still at work; nothing is started any more."""
-        self._closed = True
+        self.is_closed = True
+        self.kill_running()
+
+    def kill_running(self) -> None:
+        """End what is still at work."""
         for program in self._running:
             program.kill()
 
