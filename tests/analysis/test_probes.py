@@ -83,6 +83,48 @@ def test_what_was_down_before_is_not_the_deployment() -> None:
     assert "not the deployment: service database was down before" in decision.reason
 
 
+def judge_requests(split: float, *looks: HealthReport, long_down: tuple[str, ...] = ()) -> Decision:
+    """Return the decision after thirty seconds in which most requests fail, with a database that was down before."""
+    found = Detector(
+        version="v2",
+        old="v1",
+        deployed_at=AT,
+        split=split,
+        baseline=[Counts("v1", int(AT) - 600 + second, 10, 0) for second in range(600)],
+        policy=POLICY,
+        health_before=report(AT - 1, status=503, database=DOWN),
+        long_down=long_down,
+    )
+    for second in range(30):
+        rows = [Counts("v2", int(AT) + second, 10, 9)]
+        found.add([*rows, Counts("v1", int(AT) + second, 10, 0)] if split < 1 else rows)
+    for look in looks:
+        found.add_health(look)
+    return found.decide(AT + 30)
+
+
+def test_requests_that_fail_while_a_service_is_down_that_was_down_before_are_not_the_deployment() -> None:
+    """However few failed before, as where it went down a second before."""
+    decision = judge_requests(1.0, *times(14, status=503, database=DOWN))
+    assert (decision.verdict, decision.cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
+    assert decision.reason.startswith("not the deployment: service database was down before it already; 270 of 300")
+
+
+def test_requests_that_fail_since_a_service_is_up_again_count() -> None:
+    """Not those of the first seconds, for its outage may still be what they fail for."""
+    down = times(8, status=503, database=DOWN)
+    just_now = judge_requests(1.0, *times(12, status=503, database=DOWN), report(AT + 29, database=UP))
+    assert "down before it already, until just now" in just_now.reason
+    assert judge_requests(1.0, *down, report(AT + 18, database=UP)).verdict is Verdict.REGRESSED
+
+
+def test_an_outage_before_excuses_no_requests_that_can_be_compared() -> None:
+    """Those of the old version beside it, or of a baseline throughout which the service was down, fail less."""
+    down = times(14, status=503, database=DOWN)
+    assert judge_requests(0.5, *down).verdict is Verdict.REGRESSED
+    assert judge_requests(1.0, *down, long_down=("database",)).verdict is Verdict.REGRESSED
+
+
 def test_what_recovered_and_fails_again_counts() -> None:
     """Down before, seen up after the deployment, then down: that is news."""
     before = report(AT - 1, status=503, database=DOWN)

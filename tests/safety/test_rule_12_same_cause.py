@@ -16,6 +16,7 @@ from backout.model.guard.signals import ServiceState
 from backout.model.incident.vendor import VendorIncident
 from backout.model.version import Mark
 from backout.providers.memory import make_health, make_steady
+from backout.runbook.probing.looks import Seen, find_long_down, remember
 from backout.runbook.safety.vendor_incidents import ANNOUNCED_LATE_S, KNOWN_FOR_S
 
 from extent import long
@@ -198,20 +199,35 @@ def stable_mark(story: Story) -> object:
     return mark
 
 
-def test_rule_12_down_before_the_deployment(tmp_path: Path) -> None:
-    """It was down before already: nothing is rolled back, whatever the policy says about doubt."""
+@pytest.mark.parametrize("requests_fail", [False, True])
+def test_rule_12_down_before_the_deployment(tmp_path: Path, *, requests_fail: bool) -> None:
+    """It was down before already: nothing is rolled back, whatever the policy says about doubt, or requests say."""
     story = Story(tmp_path / "journal.sqlite")
     world = story.world
     world.deploy(story.good)
     world.health_rule = broken(story, since=world.clock.now())
     watch(story.tools(), for_s=10)
     world.deploy(story.bad)
+    if requests_fail:  # only since the deployment: hardly anybody came in the seconds before
+        world.traffic_rule = by_version(story.bad.id, error_rate=0.9)
     world.clock.sleep(2)
     tools = story.tools()
     held = concluded(tools, watch(tools))
     assert held["action"] == "hold"
     assert "not the deployment: service database was down before it already" in str(held["why"])
     assert not world.activations
+
+
+def test_rule_12_down_for_long(tmp_path: Path) -> None:
+    """What every look for more than an hour showed down is as usual; what was up meanwhile went down lately."""
+    story = Story(tmp_path / "journal.sqlite")
+    tools, now = story.tools(), story.world.clock.now()
+    for ago_s, services in ((7200, ("database", "storage")), (1800, ("database",)), (60, ("database", "storage"))):
+        states = {**dict.fromkeys(SERVICES, ServiceState.OK), **dict.fromkeys(services, ServiceState.DOWN)}
+        look = make_health(now - ago_s, states, version=story.good.id)
+        remember(tools, story.good.id, Seen((look,), (), ()))
+    assert find_long_down(tools, story.good.id, now) == {"database"}
+    assert find_long_down(tools, story.good.id, now - 6000) == set()
 
 
 def test_rule_12_both_versions_alike(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class Detector:
         baseline: counts of the old version before the deployment, an hour if there is one.
         policy: how sure to be, the error rate that is too high, which services are critical.
         health_before: the last look at the health endpoint before the deployment.
+        long_down: the services that were down at every look of the baseline's time.
         probed: how backout's own probes ended before, None when none are made: then they have no weight.
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
         watch_s: how long this watch is, None for the policy's.
@@ -61,6 +62,7 @@ class Detector:
         baseline: Sequence[Counts],
         policy: Policy,
         health_before: HealthReport | None = None,
+        long_down: Collection[str] = (),
         probed: ProbesBefore | None = None,
         healthy_after_s: float = 0.0,
         watch_s: float | None = None,
@@ -94,7 +96,7 @@ class Detector:
         self._synthetic = Synthetic(probed or ProbesBefore(), policy.guard.expect)
         self._probes = Probes(policy.services, policy.guard.down_probes)
         if health_before is not None:
-            self._probes.add_before(health_before)
+            self._probes.add_before(health_before, long_down)
         self._occupancy = Occupancy(
             is_critical=policy.is_critical(SERVICE),
             needed=policy.guard.down_probes,

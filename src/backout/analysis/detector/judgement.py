@@ -131,6 +131,9 @@ class Judge:
                 Cause.OUTSIDE,
                 f"{lead.sentence()}, but so far the old version beside it does much the same",
             )
+        outside = self.probes.excuse_requests(now) if self.counted.is_cut_over else None  # a split has both versions
+        if outside is not None:
+            return Verdict.INCONCLUSIVE, Cause.OUTSIDE, f"{outside}; {reason}"
         crowd = self.answers.crowd if self.counted.is_cut_over and lead.cause is Cause.LATENCY else 0.0
         if crowd and lead.expected_from is not Against.EXTREME:
             more = f"{crowd:.1f} times as many requests come as before, which alone makes answers slower"

@@ -16,13 +16,18 @@ from backout.model.guard.signals import Criticality, Reach, ServiceState
 from backout.model.guard.verdict import StreamEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from backout.model.guard.signals import HealthReport
 
 ENDPOINT = "health endpoint"
 _CERTAIN = 20.0
 """Log evidence shown for a service that is down: not a probability, only "beyond the threshold"."""
+_AFTERMATH_S = 10.0
+"""For so long after the last look at which a service was down its outage is what requests fail for.
+
+Failures that go on after that count, and those that are over are a blip, see failing_spell.py.
+"""
 
 
 class ProbesState(TypedDict):
@@ -36,6 +41,7 @@ class ProbesState(TypedDict):
     measured: int
     unreadable: int
     first_bad_at: float | None
+    down_at: NotRequired[dict[str, float]]
     usual: NotRequired[str]
     lost: NotRequired[int]
     lost_as: NotRequired[str]
@@ -53,6 +59,8 @@ class Probes:
         self._services = services
         self._needed = needed
         self._up_before: dict[str, bool] = {}
+        self._down_at: dict[str, float] = {}  # of what is critical and was down before, the last look that shows it so
+        self._long_down: frozenset[str] = frozenset()
         self._down: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self._failed: dict[str, int] = {}
@@ -68,8 +76,13 @@ class Probes:
         """Whether a service's failure is an outage."""
         return self._services.get(service, Criticality.CRITICAL) is Criticality.CRITICAL
 
-    def add_before(self, report: HealthReport) -> None:
-        """Take a look made before the deployment; a later one replaces an earlier one."""
+    def add_before(self, report: HealthReport, long_down: Collection[str] = ()) -> None:
+        """Take a look made before the deployment; a later one replaces an earlier one.
+
+        Args:
+            long_down: what was down throughout the baseline, whose requests failed for it already.
+        """
+        self._long_down |= frozenset(long_down)
         self._usual = _classify_report(report) or self._usual
         if not report.measured and not report.is_down:
             return
@@ -145,6 +158,8 @@ class Probes:
         self._down[name] = self._down.get(name, 0) + 1
         self._failed[name] = self._failed.get(name, 0) + 1
         self._details[name] = detail
+        if self._up_before.get(name) is False and self._may_act(name):
+            self._down_at[name] = at
         if self._up_before.get(name, False) and (name == ENDPOINT or self.is_critical(name)):
             self.first_bad_at = at if self.first_bad_at is None else self.first_bad_at
 
@@ -178,6 +193,17 @@ class Probes:
         for name in sorted(self._down):
             if self._down[name] and self._may_act(name) and self._up_before.get(name) is False:
                 return f"not the deployment: {_describe_name(name)} was down before it already"
+        return None
+
+    def excuse_requests(self, now: float) -> str | None:
+        """Return which critical service requests may fail for, that was down before the deployment, or None.
+
+        One that was down throughout the baseline is none: what fails for it failed there as well.
+        """
+        for name, at in sorted(self._down_at.items()):
+            if name not in self._long_down and now - at < _AFTERMATH_S:
+                since = "" if self._down[name] else ", until just now"
+                return f"not the deployment: {_describe_name(name)} was down before it already{since}"
         return None
 
     def doubtful(self) -> str | None:
@@ -218,6 +244,7 @@ class Probes:
             "measured": self.measured,
             "unreadable": self.unreadable,
             "first_bad_at": self.first_bad_at,
+            "down_at": dict(self._down_at),
             "usual": self._usual,
             "lost": self._lost,
             "lost_as": self._lost_as,
@@ -229,7 +256,8 @@ class Probes:
         self._seen, self._failed, self._details = dict(state["seen"]), dict(state["failed"]), dict(state["details"])
         self.measured, self.unreadable = state["measured"], state["unreadable"]
         self.first_bad_at = state["first_bad_at"]
-        self._usual = state.get("usual", self._usual)  # the version before wrote none of these
+        self._down_at = dict(state.get("down_at", {}))  # the version before wrote none of these
+        self._usual = state.get("usual", self._usual)
         self._lost, self._lost_as = state.get("lost", 0), state.get("lost_as", "")
 
 

@@ -40,6 +40,7 @@ from backout.runbook.probing.looks import (
     find_connections_before,
     find_health_before,
     find_last_look,
+    find_long_down,
     find_probes_before,
     remember,
 )
@@ -249,6 +250,7 @@ class Watch(Action[WatchStep, WatchResult]):
             declared=tools.guard.declared(),
             can_ask=first >= 1 and find_obstacle(tools, args, _get_mode(tools, run)) is None,
             health_before=find_health_before(tools, old, since, baseline),
+            long_down=find_long_down(tools, old, since),
             probed=find_probes_before(tools, old, since) if tools.health is not None else None,
         )
         usual = find_last_look(tools, old)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import field
 
 from backout.analysis.detector.expectations import find_unmet
+from backout.analysis.detector.probes import ENDPOINT
 from backout.errors import BackoutError
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.connections import ConnectionUse
@@ -135,10 +136,16 @@ def _make_synthetic_look(
     return send
 
 
+_LONG_S = 3600.0
+"""A service that was down for so long before a deployment is as usual."""
+
+
 class _Remembered(Value, frozen=True):
     """The stored looks at one version: the newest look's time, the fullest database, how probes ended."""
 
     at: float
+    down: dict[str, float] = field(default_factory=dict)
+    """{service: Unix seconds since when each look shows it down}."""
     fullest: ConnectionUse | None = None
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     good: dict[str, str] = field(default_factory=dict)
@@ -167,8 +174,29 @@ def remember(tools: Toolbox, version: str, seen: Seen) -> None:
         good.pop(answer.path, None)
         if answer.kind is AnswerClass.GOOD and not answer.failed:
             good[answer.path] = answer.media_type
-    kept = msgspec.to_builtins(_Remembered(now, fullest, ended, good))
+    kept = msgspec.to_builtins(_Remembered(now, _note_down(known.down, seen.health), fullest, ended, good))
     tools.checkpoints.save_checkpoint(tools.environment, f"looks of {version}", kept)
+
+
+def _note_down(known: dict[str, float], looks: Sequence[HealthReport]) -> dict[str, float]:
+    """Return {what is down: since when}, those that were known before included."""
+    down = dict(known)
+    for report in looks:
+        for name, is_down in _list_states(report):
+            if is_down:
+                down.setdefault(name, report.at)
+            else:
+                down.pop(name, None)
+    return down
+
+
+def _list_states(report: HealthReport) -> Iterator[tuple[str, bool]]:
+    """Yield each service of which something is known, and the endpoint, with whether it is down."""
+    for service in report.services:
+        if service.state is not ServiceState.UNKNOWN:
+            yield service.name, service.state is ServiceState.DOWN
+    if report.measured or report.is_down:
+        yield ENDPOINT, report.is_down
 
 
 def _load_remembered(tools: Toolbox, version: str) -> _Remembered:
@@ -193,6 +221,13 @@ def find_connections_before(tools: Toolbox, old: str, since: float) -> Connectio
     """Return the look, in the last hour before a deployment, at which the database was the fullest, or None."""
     use = _load_remembered(tools, old).fullest if old else None
     return use if use is not None and use.at < since and not _is_old(tools, use.at, since) else None
+
+
+def find_long_down(tools: Toolbox, old: str, since: float) -> frozenset[str]:
+    """Return what was down at every look at the old version throughout the baseline, an hour at least."""
+    known = _load_remembered(tools, old) if old else _Remembered(0.0)
+    begun = since - max(tools.policy.guard.baseline_s, _LONG_S)
+    return frozenset(name for name, at in known.down.items() if at <= begun)
 
 
 def find_probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
