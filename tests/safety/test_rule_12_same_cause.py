@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from values import replace
 
+from backout.analysis.detector.probes import ENDPOINT
 from backout.errors import ProviderUnavailable
 from backout.model.guard.policy import Mode
 from backout.model.guard.signals import ServiceState
@@ -226,7 +227,7 @@ def test_rule_12_down_for_long(tmp_path: Path) -> None:
         states = {**dict.fromkeys(SERVICES, ServiceState.OK), **dict.fromkeys(services, ServiceState.DOWN)}
         look = make_health(now - ago_s, states, version=story.good.id)
         remember(tools, story.good.id, Seen((look,), (), ()))
-    assert find_long_down(tools, story.good.id, now) == {"database"}
+    assert find_long_down(tools, story.good.id, now) == {"database", ENDPOINT}
     assert find_long_down(tools, story.good.id, now - 6000) == set()
 
 
