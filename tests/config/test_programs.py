@@ -35,7 +35,8 @@ def test_each_command_line_of_the_schema_is_marked() -> None:
     pages = sorted((ROOT / "src" / "backout" / "config" / "schema").rglob("*.py"))
     page = "\n".join(each.read_text(encoding="utf-8") for each in pages)
     suspicious = re.findall(
-        r"^    (?:(?:\w*(?:command|program|binar|executable)\w*|start|stop|build|run|shell): (?!PlatformCommands).*"
+        r"^    (?:(?:\w*(?:command|program|binar|executable)\w*|start|stop|show|build|run|shell): "
+        r"(?!PlatformCommands).*"
         r"|\w+: Words .*)$",
         page,
         re.MULTILINE,

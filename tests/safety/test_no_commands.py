@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 GIVEN = {"CLOUDFLARE_API_TOKEN": TOKEN, "MAIN_DB": "postgresql://a:b@127.0.0.1:1/x"}
 PROGRAM = "run-me-and-be-sorry"
+JOBS = (
+    '[environments.production.platform.caddy]\nreleases = "r"\nrun = "x"\n'
+    "[environments.production.platform.caddy.jobs]\n"
+)
 NAMED = {
     "database.binaries": f'[environments.production.database]\nbinaries = "{PROGRAM}"\n',
     "database.backup.pgbackrest.config":
@@ -33,6 +37,12 @@ NAMED = {
         f'[environments.production.database]\nserver = {{ data_directory = "d", start = "x", stop = "{PROGRAM}" }}\n',
     "secrets.source.command":
         f'[environments.production.secrets]\nsource = {{ from = "command", command = ["{PROGRAM}"]}}\n',
+    "platform.caddy.jobs.start":
+        f'{JOBS}start = "{PROGRAM}"\nstop = "x"\nshow = "x"\n',
+    "platform.caddy.jobs.stop":
+        f'{JOBS}start = "x"\nstop = "{PROGRAM}"\nshow = "x"\n',
+    "platform.caddy.jobs.show":
+        f'{JOBS}start = "x"\nstop = "x"\nshow = "{PROGRAM}"\n',
     "platform.caddy.run": f'[environments.production.platform.caddy]\nreleases = "r"\nrun = "{PROGRAM}"\n',
     "platform.caddy.ssh_config":
         f'[environments.production.platform.caddy]\nreleases = "r"\nrun = "x"\nssh_config = "{PROGRAM}"\n',

@@ -27,6 +27,7 @@ ONE_PROCESS = {
 GOES_ON = {
     "cli/diagnose/build.py": "the team's build: Ctrl-C at the terminal reaches it as it does without us",
     "providers/caddy/agent.py": "what starts a release on another host, which stays",
+    "providers/caddy/jobs.py": "what starts the job workers of a release, which stay",
     "providers/caddy/processes.py": "what starts a release, which stays",
     "providers/caddy/supervise.py": "the release, which its supervisor ends",
     "providers/command/deploy.py": "the team's deploy command: kill -9 of backout leaves it to end by itself",

@@ -273,6 +273,10 @@ def _find_way_on(plan: Plan) -> Callable[[Shell, Run], int] | None:
         from backout.cli.db.backup import resume as resume_backup
 
         return resume_backup
+    if plan.kind is PlanKind.JOBS:
+        from backout.cli.release.jobs import resume as resume_jobs
+
+        return resume_jobs
     if plan.has(RecoverReportStep):
         from backout.cli.recover import resume as resume_recovery
 

@@ -56,6 +56,9 @@ def _drop_key(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings
         case ("database", "backup", part, _) if environment.database:
             backup = replace(environment.database.backup, **{part: None})
             return replace(environment, database=replace(environment.database, backup=backup))
+        case ("platform", "caddy", "jobs", _) if environment.platform.caddy:
+            caddy = replace(environment.platform.caddy, jobs=None)
+            return replace(environment, platform=replace(environment.platform, caddy=caddy))
         case ("platform", "caddy", name) if environment.platform.caddy:
             caddy = replace(environment.platform.caddy, **{name: None})
             return replace(environment, platform=replace(environment.platform, caddy=caddy))

@@ -90,6 +90,7 @@ class PlanKind(StrEnum):
     DRILL = "drill"
     BACKUP = "backup"
     SECRETS = "secrets"
+    JOBS = "jobs"
 
 
 class Plan(Value, frozen=True):
@@ -195,6 +196,7 @@ class Equivalents(Value, frozen=True):
         secret_names: lists their names.
         page: shows a maintenance page.
         upload: uploads the code of a checkout with its secrets, without any traffic.
+        stop_jobs, start_jobs: with `{version}`, its job workers and timers.
         queue_off, queue_on: with `{queue}`, stop its delivery, and let it go on.
         cache_off, cache_on: with `{id}`, the same for a cache in front of the database.
         dashboard: with `{version}`, what
@@ -215,6 +217,8 @@ class Equivalents(Value, frozen=True):
     secret_names: str = ""
     page: str = ""
     upload: str = ""
+    stop_jobs: str = ""
+    start_jobs: str = ""
     queue_off: str = ""
     queue_on: str = ""
     cache_off: str = ""

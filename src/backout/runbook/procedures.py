@@ -43,6 +43,18 @@ def _make_restore_schedules(tools: Toolbox) -> AnyAction:
     return RestoreSchedules(tools)
 
 
+def _make_stop_jobs(tools: Toolbox) -> AnyAction:
+    from backout.runbook.rollback.jobs import StopJobs
+
+    return StopJobs(tools)
+
+
+def _make_start_jobs(tools: Toolbox) -> AnyAction:
+    from backout.runbook.rollback.jobs import StartJobs
+
+    return StartJobs(tools)
+
+
 def _settle(tools: Toolbox) -> AnyAction:
     from backout.runbook.rollback.finalize import Settle
 
@@ -101,6 +113,8 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], AnyAction]] = {
     "activate": Activate,
     "read_back": ReadBack,
     "restore_schedules": _make_restore_schedules,
+    "stop_jobs": _make_stop_jobs,
+    "start_jobs": _make_start_jobs,
     "mark": SetMark,
     "verify": _verify,
     "report": _make_report,

@@ -159,7 +159,7 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
         BackoutError: as the ports; what was removed before stays removed.
     """
     history, known = _read_history(tools), releases.list()
-    kept = {each.id for each in known[:keep]} | _list_needed(tools, history)
+    kept = {each.id for each in known[:keep]} | _list_needed(tools, history) | _list_working(tools)
     gone = tuple(each for each in known if each.id not in kept)
     for each in () if dry_run else gone:
         releases.remove(each.id)
@@ -172,6 +172,12 @@ def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
     marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, tools.versions.recent()))
     bad = {mark.version for mark in list_in_force(marks)}
     return {*served, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
+
+
+def _list_working(tools: Toolbox) -> set[str]:
+    """Return the releases whose job workers run. Raises BackoutError: that is not known, so nothing is removed."""
+    jobs = tools.rollback.jobs
+    return set() if jobs is None else {each.version for each in jobs.read().running}
 
 
 def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:

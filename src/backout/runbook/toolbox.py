@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         HealthCheck,
         Holds,
         Identities,
+        JobWorkers,
         Journal,
         Logs,
         Maintenance,
@@ -133,6 +134,7 @@ class RollbackTools(Value, frozen=True):
         statements: what the application sends the database, None where nothing can tell.
         open_version: opens the health endpoint at the URL of one version's own; raises BackoutError where it has none.
         places_targets: whether a version can be asked only while it stands beside what is live, at 0 %.
+        jobs: stops and starts job workers, which are those of what is live alone.
     """
 
     schema: Schema | None = None
@@ -149,6 +151,7 @@ class RollbackTools(Value, frozen=True):
     statements: Statements | None = None
     open_version: Callable[[str], HealthCheck] | None = None
     places_targets: bool = True
+    jobs: JobWorkers | None = None
 
 
 class RecoveryTools(Value, frozen=True):

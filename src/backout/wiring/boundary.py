@@ -67,6 +67,7 @@ ADAPTERS: Final = {
     "platform.queues": "the platform's queues",
     "platform.read_caches": "the platform's caches",
     "platform.maintenance": "the maintenance version",
+    "rollback.jobs": "the job workers",
     "notifier": "the channels",
     "guard.dead_man": "the dead-man's switch",
     "incident.cards": "the card",

@@ -11,6 +11,7 @@ from backout.model.value import Value
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.hosts import Host, find_tag
+from backout.providers.caddy.jobs import HostJobs, WithheldJobs
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.machine import LOCAL, LocalMachine
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses
@@ -23,21 +24,26 @@ from backout.providers.git.checkout import GitCheckout
 from backout.wiring.records import find_actor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from backout.config import Config
     from backout.config.schema.environment import Caddy
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
-    from backout.ports import SecretWriter
+    from backout.ports import JobWorkers, SecretWriter
     from backout.providers.caddy.machine import Machine
     from backout.providers.caddy.processes import Processes
     from backout.providers.logs.traffic import Log
 
 
 class CaddyHome(Value, frozen=True):
-    """An `OtherPlatform`: what an environment on this host has in place of a platform's API."""
+    """An `OtherPlatform`: what an environment on this host has in place of a platform's API.
+
+    Args:
+        without: variables that commands of the operator do not get.
+        has_withheld_jobs: job workers are configured, and their commands are not run.
+    """
 
     doubt: ClassVar[str] = ""
     places_targets: ClassVar[bool] = True
@@ -45,6 +51,8 @@ class CaddyHome(Value, frozen=True):
     settings: Caddy
     health_url: str
     hosts: tuple[Host, ...]
+    without: Collection[str] = ()
+    has_withheld_jobs: bool = False
 
     def make_deployments(self) -> CaddyDeployments:
         """Return the port Deployments."""
@@ -88,6 +96,19 @@ class CaddyHome(Value, frozen=True):
         """Return what makes the port SecretWriter."""
         return lambda: CaddySecretWriter(self.make_releases(), self.make_deployments())
 
+    def make_jobs(self) -> JobWorkers | None:
+        """Return the port JobWorkers, None where none are configured."""
+        if self.has_withheld_jobs:
+            return WithheldJobs()
+        jobs, named = self.settings.jobs, self.settings.hosts
+        if jobs is None:
+            return None
+        hosts = tuple(each for each in self.hosts if each.name not in named or named[each.name].jobs)
+        within_s = float(jobs.within)
+        return HostJobs(
+            hosts, start=jobs.start, stop=jobs.stop, show=jobs.show, within_s=within_s, without=self.without
+        )
+
     @property
     def place(self) -> str:
         """What marks are signed for."""
@@ -113,7 +134,11 @@ class CaddyHome(Value, frozen=True):
         """Return what a person would type instead, with the environment's real names."""
         from backout.providers.caddy.lines import make_equivalents
 
-        return make_equivalents(self.settings.releases, self.health_url)
+        return make_equivalents(self.settings.releases, self.health_url, self._get_job_lines())
+
+    def _get_job_lines(self) -> tuple[str, str]:
+        jobs = self.settings.jobs
+        return (jobs.stop, jobs.start) if jobs is not None else ("", "")
 
     def list_card_lines(self) -> CardLines:
         """Return the lines of the environment's card."""
@@ -132,7 +157,13 @@ def open_home(config: Config) -> CaddyHome:
     kept = config.kept.get(f"hosts of {config.name}")
     if isinstance(kept, CaddyHome):
         return kept
-    home = CaddyHome(settings, str(health.url) if health else "", _make_hosts(config, settings))
+    home = CaddyHome(
+        settings,
+        str(health.url) if health else "",
+        _make_hosts(config, settings),
+        without=list_own_keys(config.settings),
+        has_withheld_jobs=(config.name, "platform.caddy.jobs.start") in config.withheld,
+    )
     config.kept[f"hosts of {config.name}"] = home
     return home
 

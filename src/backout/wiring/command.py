@@ -77,6 +77,9 @@ class CommandPlatform:
     def find_secret_writer(self) -> None:
         """Return None: the protocol has no secrets."""
 
+    def make_jobs(self) -> None:
+        """Return None: the protocol has no job workers."""
+
     def find_tag(self) -> str | None:
         """Return what `current` calls the application, None where there is none."""
         try:

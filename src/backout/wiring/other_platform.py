@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from backout.errors import Unmeasured
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
-    from backout.ports import Deployments, HealthCheck, Secrets, SecretWriter, Versions
+    from backout.ports import Deployments, HealthCheck, JobWorkers, Secrets, SecretWriter, Versions
 
 
 class OtherPlatform(Protocol):
@@ -46,6 +46,10 @@ class OtherPlatform(Protocol):
 
     def find_secret_writer(self) -> Callable[[], SecretWriter] | None:
         """Return what makes the port, None where there is none."""
+        ...
+
+    def make_jobs(self) -> JobWorkers | None:
+        """Return the port, None where backout knows of no job workers."""
         ...
 
     def find_tag(self) -> str | None:

@@ -185,6 +185,7 @@ def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentPr
             equivalents=other.list_equivalents(),
             open_version=other.find_opener(),
             places_targets=other.places_targets,
+            jobs=other.make_jobs(),
         ),
         make_safety_tools=lambda: SafetyTools(
             pinned=get_pinned_identity(config),

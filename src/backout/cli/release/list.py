@@ -10,6 +10,7 @@ from backout.cli.support.options import Command, pass_shell
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
+    from backout.runbook.toolbox import Toolbox
 
 _SHORT = 8
 
@@ -26,7 +27,11 @@ def list_(shell: Shell) -> int:
     known = releases.list()
     history = tools.deployments.history() if known else ()
     shares = {str(share.version): share.percentage for share in history[0].shares} if history else {}
-    records = [{**make_release_record(each), "share": shares.get(each.id, 0.0)} for each in known]
+    jobs = _read_jobs(tools)
+    records = [
+        {**make_release_record(each), "share": shares.get(each.id, 0.0), "jobs": jobs and jobs.get(each.id, {})}
+        for each in known
+    ]
     now = tools.clock.now()
     rows = [
         (
@@ -34,13 +39,33 @@ def list_(shell: Shell) -> int:
             each.id[:_SHORT],
             str(each.number),
             "runs" if each.answers else "stopped",
+            *(() if jobs is None else (_describe_jobs(jobs.get(each.id, {})),)),
             format_ago(each.created_at, now),
             each.git_sha[:_SHORT] or shorten(each.tag),
             shorten(each.message),
         )
         for each in known
     ]
-    head = ("LIVE", "RELEASE", "NO", "STATE", "PUSHED", "FROM", "MESSAGE")
+    head = ("LIVE", "RELEASE", "NO", "STATE", *(() if jobs is None else ("JOBS",)), "PUSHED", "FROM", "MESSAGE")
     text = shell.output.table(head, rows) if rows else "no release was pushed yet"
     shell.output.result("release", {"environment": tools.environment, "releases": records}, text)
     return 0
+
+
+def _read_jobs(tools: Toolbox) -> dict[str, dict[str, int]] | None:
+    """Return the jobs in flight by release and host; None where no job workers are configured, or it is not known."""
+    from backout.runbook.rollback.jobs import look_at_jobs
+
+    look = look_at_jobs(tools)
+    if look is not None and look.problem:
+        tools.say(f"which job workers run is not known: {look.problem}")
+    if look is None or look.problem:
+        return None
+    found: dict[str, dict[str, int]] = {}
+    for each in look.running:
+        found.setdefault(each.version, {})[each.host] = each.in_flight
+    return found
+
+
+def _describe_jobs(hosts: dict[str, int]) -> str:
+    return f"{sum(hosts.values())} in flight" if hosts else ""

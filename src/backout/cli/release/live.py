@@ -20,8 +20,10 @@ def live(shell: Shell, *, release: str) -> int:
 
     Where some hosts had switched and others were not reached, this ends the same everywhere.
     """
+    from backout.cli.release.jobs import follow_jobs
     from backout.cli.release.tools import open_releases, show_pushed
     from backout.runbook.release import make_release_live
 
     tools, releases = open_releases(shell)
-    return show_pushed(shell, tools, make_release_live(tools, releases, release))
+    pushed = make_release_live(tools, releases, release)
+    return show_pushed(shell, tools, pushed, follow_jobs(shell, tools, pushed))

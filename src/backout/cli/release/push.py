@@ -36,6 +36,7 @@ def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, m
 
     The release has the environment of the newest one. If it is not healthy it stays without visitors (exit 1).
     """
+    from backout.cli.release.jobs import follow_jobs
     from backout.cli.release.tools import open_releases, show_pushed
     from backout.model.release import ReleaseNote
     from backout.runbook.release import push_release
@@ -46,4 +47,4 @@ def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, m
         raise UsageError("there is no such folder", where=str(folder))
     note = ReleaseNote(commit or find_commit(folder), tag, shell.mask_reason(message))
     pushed = push_release(tools, releases, folder, note, traffic)
-    return show_pushed(shell, tools, pushed)
+    return show_pushed(shell, tools, pushed, follow_jobs(shell, tools, pushed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import PartlyDone
+from backout.model.value import Value
 from backout.report.times import format_time
 
 if TYPE_CHECKING:
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from backout.ports import Releases
     from backout.runbook.release import PushedRelease
     from backout.runbook.toolbox import Toolbox
+
+
+class MovedJobs(Value, frozen=True):
+    """What became of the job workers.
+
+    Args:
+        run: that moved them, "" where none did.
+        problem: why not only those of what is live run, "" where they do.
+        hint: what to type next, and the exit code.
+    """
+
+    run: str = ""
+    problem: str = ""
+    hint: str = ""
+    exit_code: int = 0
 
 
 def open_releases(shell: Shell) -> tuple[Toolbox, Releases]:
@@ -53,8 +69,8 @@ def list_live_hosts(release: Release, live: Deployment | None) -> dict[str, str 
     return {name: shown.get(name) if shown else sole for name in release.hosts}
 
 
-def show_pushed(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> int:
-    """Say what became of a release that was to be live, and return the exit code."""
+def show_pushed(shell: Shell, tools: Toolbox, pushed: PushedRelease, jobs: MovedJobs | None = None) -> int:
+    """Say what became of a release that was to be live, and of its job workers, and return the exit code."""
     from backout.cli.support.style import Tone
 
     hosts = list_live_hosts(pushed.release, pushed.live)
@@ -67,6 +83,7 @@ def show_pushed(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> int:
         "share": None if pushed.missing else pushed.share,
         "proved": False if pushed.unproved else pushed.is_proved or None,
         "unproved": pushed.unproved or None,
+        "jobs": None if jobs is None else {"run_id": jobs.run or None, "problem": jobs.problem or None},
     }
     style = shell.output.style
     name = f"release {pushed.release.id} (no. {pushed.release.number})"
@@ -82,10 +99,15 @@ def show_pushed(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> int:
         proof = "it answered well before any visitor got it" if pushed.is_proved else unsaid
         got = f"{pushed.share:g} % of the visitors get it" if pushed.share else "runs, and no visitor gets it"
         lines = [f"{style.badge('live' if pushed.share else 'started', Tone.GOOD)} {name}: {got}; {proof}"]
+    if jobs is not None:
+        lines.append(f"job workers: {jobs.problem or 'those of this release run, and no others'}")
     shell.output.result("release", payload, "\n".join(lines))
     if pushed.missing:
         shell.output.next(f"backout release live {pushed.release.id} -e {tools.environment}")
         return PartlyDone.exit_code
+    if jobs is not None and jobs.problem:
+        shell.output.next(jobs.hint)
+        return jobs.exit_code
     if pushed.share:
         shell.output.next(f"backout guard -e {tools.environment}")
     return 1 if pushed.unproved else 0

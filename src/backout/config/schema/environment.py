@@ -18,13 +18,30 @@ Destination = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_][^\s]*$")]
 """What ssh(1) is given: nothing that begins as one of its options."""
 
 
+class CaddyJobs(Section, frozen=True):
+    """Job workers and timers of a release, which run for the live one alone.
+
+    `start` and `stop` start them and end them; `show` prints how many jobs they are doing, or "stopped" where they do
+    not run. `{release}`, `{port}` and `{folder}` are put in. `within` is how long jobs in flight may take.
+    """
+
+    start: CommandLine
+    stop: CommandLine
+    show: CommandLine
+    within: Duration = Duration(60)
+
+
 class CaddyHost(Section, frozen=True):
-    """A host: what OpenSSH calls it (`ssh`; without it, this one), and what is different there from all the others."""
+    """A host: what OpenSSH calls it (`ssh`; without it, this one), and what is different there from all the others.
+
+    `jobs` says whether its releases have job workers there.
+    """
 
     ssh: Destination | None = None
     releases: Path | None = None
     access_log: Path | None = None
     ports: tuple[Port, Port] | None = None
+    jobs: bool = True
 
 
 class Caddy(Section, frozen=True):
@@ -42,6 +59,7 @@ class Caddy(Section, frozen=True):
     start: CommandLine | None = None
     stop: CommandLine | None = None
     starts_within: Duration = Duration(30)
+    jobs: CaddyJobs | None = None
     hosts: dict[HostName, CaddyHost] = {}
     ssh_config: Annotated[Path, RUNS] | None = None
 

@@ -339,20 +339,23 @@ def accepts(address: str) -> bool:
     return True
 
 
-def run(words: list[str], within_s: float) -> int:
-    """Run a command, and return its exit code. Raises TimeoutError: it does not end."""
+def run(words: list[str], within_s: float, reads: bool) -> tuple[int, str]:
+    """Run a command, and return its exit code, and where it is read the beginning of what it prints.
+
+    Raises TimeoutError: it does not end.
+    """
     try:
         ended = subprocess.run(  # what it starts stays
             words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=within_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise TimeoutError(110, "it does not end", words[0]) from None
-    return ended.returncode
+    return ended.returncode, (ended.stdout or b"")[:_ANSWER].decode("latin-1")
 
 
 DEEDS: dict[str, Callable[..., object]] = {

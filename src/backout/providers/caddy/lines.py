@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def make_equivalents(releases: Path, health_url: str) -> Equivalents:
-    """Return the lines of a plan's steps, as templates."""
+def make_equivalents(releases: Path, health_url: str, jobs: tuple[str, str] = ("", "")) -> Equivalents:
+    """Return the lines of a plan's steps, as templates.
+
+    Args:
+        jobs: the operator's commands that stop and start job workers, "" where there are none.
+    """
+    stop, start = (each.replace("{release}", "{version}") for each in jobs)
     return Equivalents(
         activate=_write_switch(releases),
         live=_show(releases),
         health=_ask(health_url),
         prove=_ask_release(releases, health_url),
+        stop_jobs=stop,
+        start_jobs=start,
     )
 
 

@@ -184,7 +184,13 @@ class Machine(ABC):
 
     def run(self, words: Sequence[str]) -> int:
         """Run a command there, with the environment that its user has, and return its exit code."""
-        return int(self._do("run", words=list(words), within_s=_COMMAND_S))
+        code, _ = self._do("run", words=list(words), within_s=_COMMAND_S, reads=False)
+        return int(code)
+
+    def run_and_read(self, words: Sequence[str]) -> tuple[int, str]:
+        """Run a command as `run`, and return its exit code and the beginning of what it prints."""
+        code, said = self._do("run", words=list(words), within_s=_COMMAND_S, reads=True)
+        return int(code), str(said)
 
 
 class LocalMachine(Machine):

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from backout.errors import ProviderRejected, Refused
 from backout.model.deployment import Share
+from backout.model.jobs import JobsLook, RunningJobs
 from backout.model.version import MAINTENANCE_TAG
 from backout.rules import SafetyRule
 
@@ -40,6 +41,39 @@ class WorldQueues:
         if name not in self._world.queues:
             raise ProviderRejected(f"queue {name} does not exist", status=404, where="memory")
         self._world.queues[name] = replace(self._world.queues[name], delivers=delivers)
+
+
+class WorldJobWorkers:
+    """Port JobWorkers of a World, on one host."""
+
+    hosts = frozenset({"world"})
+
+    def __init__(self, world: WorldState) -> None:
+        self._world = world
+
+    def read(self) -> JobsLook:
+        """Return the World's workers."""
+        return self._world.call("job_workers.read", self._look)
+
+    def stop(self, version: str) -> None:
+        """End the workers of a version, unless the World says that they do not end."""
+        self._world.call("job_workers.stop", lambda: self._stop(version))
+
+    def start(self, version: str) -> None:
+        """Have the workers of a version run."""
+        self._world.call("job_workers.start", lambda: self._start(version))
+
+    def _look(self) -> JobsLook:
+        running = tuple(RunningJobs(version, "world", count) for version, count in self._world.jobs.items())
+        return JobsLook(running, within_s=10.0)
+
+    def _stop(self, version: str) -> None:
+        if not self._world.jobs_hang:
+            self._world.jobs.pop(version, None)
+
+    def _start(self, version: str) -> None:
+        self._world.jobs.setdefault(version, 0)
+        self._world.most_jobs = max(self._world.most_jobs, len(self._world.jobs))
 
 
 class WorldReadCaches:

@@ -87,6 +87,8 @@ class WorldState:
         queues: those that the application consumes, by name.
         caches: the caches that the live version reads through, by id.
         uncovered: what `read_caches` says of data that nothing clears.
+        jobs: the versions whose job workers run, with their jobs in flight; `most_jobs`: of how many at once.
+        jobs_hang: whether they do not end when they are stopped.
         maintenance_obstacle: why no maintenance version can be made, "" where one can.
         resets: the versions with whose switch live objects were reset.
         unreadable: kinds that the token may not read.
@@ -120,6 +122,9 @@ class WorldState:
         self.queues: dict[str, QueueState] = {}
         self.caches: dict[str, CacheState] = {}
         self.uncovered: tuple[str, ...] = ()
+        self.jobs: dict[str, int] = {}
+        self.jobs_hang = False
+        self.most_jobs = 0
         self.maintenance_obstacle = ""
         self.resets: list[str] = []
         self.unreadable: set[TriggerKind] = set()

@@ -317,7 +317,26 @@ def _describe_mark(result: dict[str, Json]) -> str:
     return f"Version {str(result['version'])[:8]} marked {result['mark']}"
 
 
-_SAID = {"restore_schedules": _describe_schedules, "mark": _describe_mark}
+def _describe_stopped_jobs(result: dict[str, Json]) -> str:
+    versions = result["versions"]
+    if not isinstance(versions, list) or not versions:
+        return "No job workers of another version ran"
+    whose = " and ".join(str(each)[:8] for each in versions)
+    return f"Job workers of version {whose} ended; {_get_number(result['in_flight']):g} jobs were in flight"
+
+
+def _describe_started_jobs(result: dict[str, Json]) -> str:
+    hosts = result["hosts"]
+    where = f" on {', '.join(map(str, hosts))}" if isinstance(hosts, list) and hosts else ""
+    return f"Job workers of version {str(result['version'])[:8]} run{where}"
+
+
+_SAID = {
+    "restore_schedules": _describe_schedules,
+    "mark": _describe_mark,
+    "stop_jobs": _describe_stopped_jobs,
+    "start_jobs": _describe_started_jobs,
+}
 
 
 def _get_number(value: Json) -> float:

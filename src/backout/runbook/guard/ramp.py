@@ -22,12 +22,14 @@ from backout.model.steps.guard import (
 )
 from backout.model.version import VersionId
 from backout.plan.by_hand import add_by_hand
+from backout.plan.jobs import add_jobs
 from backout.plan.ramp import WHOLE, plan_on, plan_ramp
 from backout.ports import Action, Done, Next, NotDone, Unknown, find_result
 from backout.report.times import format_duration
 from backout.runbook.guard.mark_stable import UNKNOWN, explain_above_limit, hold_known_bad, is_unknown
 from backout.runbook.observe import observe
 from backout.runbook.rollback.activate import FRESH_S
+from backout.runbook.rollback.jobs import look_at_jobs
 from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import (
     await_listed,
@@ -76,7 +78,10 @@ def move_up(
     if is_unknown(situation, args) and not args.holdback:
         return _make_held_result(f"{UNKNOWN}; not moved up")
     plan = plan_ramp(tools.environment, found.plan.arguments(WatchStep), args, reason=decision.reason, cause=run)
-    plan = add_by_hand(plan, tools.rollback.equivalents)
+    lines = tools.rollback.equivalents
+    plan = add_by_hand(plan, lines)
+    if plan.arguments(RampStep).percentage >= WHOLE:
+        plan = add_jobs(plan, look_at_jobs(tools), args.version, lines, behind=RampStep.action)
     case = Case(situation, plan, decision, watched.downgraded, args.mode)
     rule, why = find_forbidden_up(tools, case)
     if why and not (args.holdback and rule == SOURCES_RULE):

@@ -69,7 +69,7 @@ def read_records(
     marks: tuple[VersionMark, ...] = ()
     try:
         # The names of backups' runs: they keep an environment of their own, so that they block nothing.
-        names = (environment, f"{environment}/backup")
+        names = (environment, f"{environment}/backup", f"{environment}/jobs")
         runs = tuple(run for name in names for run in book.runs(name))
         events = tuple(event for name in names for event in book.events(environment=name) if _tells(event))
         marks = book.marks(environment)

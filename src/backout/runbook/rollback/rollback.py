@@ -11,11 +11,13 @@ from backout.analysis.coverage import Way
 from backout.analysis.history.stability import choose_target, find_live_spans, list_candidates
 from backout.model.guard.policy import Mode, OnSecretChange
 from backout.model.plan import Plan
-from backout.model.steps.rollback import ActivateStep
+from backout.model.steps.rollback import ActivateStep, MarkStep
 from backout.plan.by_hand import add_by_hand
+from backout.plan.jobs import add_jobs
 from backout.plan.rollback import plan_rollback
 from backout.runbook.certify.way_back import find_way_back
 from backout.runbook.observe import add_details, observe
+from backout.runbook.rollback.jobs import look_at_jobs
 from backout.runbook.rollback.triggers import add_triggers
 from backout.runbook.safety.clock import find_target_version
 from backout.runbook.safety.hold import describe_hold, find_active_hold
@@ -38,7 +40,10 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     situation, outcome = _prepare_plan(tools, _apply_policy(tools, request))
     if not isinstance(outcome, Plan):
         return situation, outcome
-    outcome = _add_certificate(tools, situation, add_by_hand(outcome, tools.rollback.equivalents))
+    lines = tools.rollback.equivalents
+    target = outcome.arguments(ActivateStep).version
+    outcome = add_jobs(add_by_hand(outcome, lines), look_at_jobs(tools), target, lines, behind=MarkStep.action)
+    outcome = _add_certificate(tools, situation, outcome)
     hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"

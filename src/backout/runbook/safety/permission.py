@@ -186,9 +186,10 @@ UNATTENDED = frozenset(
     (
         *("prove", "activate", "read_back", "mark", "verify", "report", "settle", "watch", "conclude"),
         *("push_secrets", "read_secrets", "verify_health", "fall_back"),
+        *("stop_jobs", "start_jobs"),
     )
 )
-"""The actions of a plan that guard may carry out alone: they move code and secrets and say so, nothing else."""
+"""The actions of a plan that guard may carry out alone: they move code, with its workers, and secrets."""
 
 _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     (SafetyRule.IDENTITY, _check_configuration),

@@ -13,11 +13,13 @@ from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets, OnHand, PushedSecret
 from backout.model.setting import describe_setting
 from backout.model.steps.rollback import ActivateStep
-from backout.model.steps.secrets import PushSecretsStep
+from backout.model.steps.secrets import PushSecretsStep, ReadSecretsStep
 from backout.model.value import Value
+from backout.plan.jobs import add_jobs
 from backout.plan.rollback import Request
 from backout.plan.secrets import RULE, LiveNow, PushRequest, plan_push
 from backout.ports import find_result
+from backout.runbook.rollback.jobs import look_at_jobs
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.clock import find_target_version
 from backout.runbook.safety.identity import check_identity
@@ -101,7 +103,11 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
         detected_at=ask.detected_at,
     )
     now = LiveNow(live, version, newest.id if newest else "")
-    return plan_push(tools.environment, request, now, tools.rollback.equivalents)
+    lines = tools.rollback.equivalents
+    plan = plan_push(tools.environment, request, now, lines)
+    if not isinstance(plan, Plan):
+        return plan
+    return add_jobs(plan, look_at_jobs(tools), "", lines, behind=ReadSecretsStep.action)
 
 
 def list_on_hand(tools: Toolbox, names: Collection[str]) -> OnHand:

@@ -1,0 +1,135 @@
+"""Job workers and timers follow the traffic: those of other versions are stopped, then those of the live one started.
+
+Never both at once: a timer that fires twice, or two codes at one queue, is what this prevents. What runs is read back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.history.remarks import find_underneath
+from backout.errors import BackoutError, PartlyDone, WorldMoved
+from backout.model.clock import format_duration
+from backout.model.jobs import JobsLook, count_in_flight, describe_running
+from backout.model.steps.jobs import StartJobsResult, StartJobsStep, StopJobsResult, StopJobsStep
+from backout.ports import Action
+from backout.runbook.probing.pre_promotion import find_chosen
+from backout.runbook.safety.identity import check_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.ports import JobWorkers, StepContext
+    from backout.runbook.toolbox import Toolbox
+
+_LOOK_EVERY_S: Final = 1.0
+
+
+def look_at_jobs(tools: Toolbox) -> JobsLook | None:
+    """Return which workers run, None where the application has none that are known; a failure here stops nothing."""
+    if tools.rollback.jobs is None:
+        return None
+    try:
+        return tools.rollback.jobs.read()
+    except BackoutError as error:
+        return JobsLook(problem=error.what)
+
+
+class StopJobs(Action[StopJobsStep, StopJobsResult]):
+    """Step `stop_jobs` {version, within_s}: stop the workers of every version but the one that is live.
+
+    Doing it again is harmless, so there is nothing to ask before.
+    """
+
+    arguments = StopJobsStep
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: StopJobsStep, context: StepContext) -> StopJobsResult:
+        """Return {versions, in_flight}, when none of them runs any more.
+
+        Raises:
+            WorldMoved: another version is live by now: its workers belong to whoever made it live.
+            PartlyDone: some still run.
+        """
+        tools = self._tools
+        check_identity(tools)
+        jobs, live = _get_port(tools), _check_live(tools, args.version, context.run)
+        running = jobs.read().list_apart(live)
+        versions = tuple(dict.fromkeys(each.version for each in running))
+        for version in versions:
+            jobs.stop(version)
+        left = _await(tools, jobs, args.within_s, lambda look: not look.list_apart(live)).list_apart(live)
+        if left:
+            what = f"after {format_duration(args.within_s)} job workers {describe_running(left)} still run"
+            hosts = ", ".join(dict.fromkeys(each.host for each in left))
+            raise PartlyDone(f"{what}; those of version {live[:8]} are not started beside them", where=hosts)
+        return StopJobsResult(versions=versions, in_flight=count_in_flight(running))
+
+
+class StartJobs(Action[StartJobsStep, StartJobsResult]):
+    """Step `start_jobs` {version, within_s}: start the workers of the version that is live; harmless to repeat."""
+
+    arguments = StartJobsStep
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: StartJobsStep, context: StepContext) -> StartJobsResult:
+        """Return {version, hosts}, when they run.
+
+        Raises:
+            WorldMoved: another version is live by now.
+            PartlyDone: they do not run, or those of another version do.
+        """
+        tools = self._tools
+        check_identity(tools)
+        jobs, live = _get_port(tools), _check_live(tools, args.version, context.run)
+        before = jobs.read().list_apart(live)
+        if before:
+            what = f"job workers {describe_running(before)} run, so those of version {live[:8]} are not started"
+            raise PartlyDone(what, where=before[0].host)
+        jobs.start(live)
+        look = _await(tools, jobs, args.within_s, lambda look: jobs.hosts <= _list_hosts(look, live))
+        missing = sorted(jobs.hosts - _list_hosts(look, live))
+        if missing:
+            raise PartlyDone(f"the job workers of version {live[:8]} do not run", where=", ".join(missing))
+        try:
+            _check_live(tools, args.version, context.run)
+        except WorldMoved:
+            jobs.stop(live)
+            raise
+        return StartJobsResult(version=live, hosts=tuple(sorted(jobs.hosts)))
+
+
+def _get_port(tools: Toolbox) -> JobWorkers:
+    jobs = tools.rollback.jobs
+    if jobs is None:
+        raise BackoutError("the commands that stop and start job workers are not configured any more")
+    return jobs
+
+
+def _check_live(tools: Toolbox, planned: str, run: str) -> str:
+    """Return the version that all visitors get. Raises WorldMoved: it is not the one that this run made live."""
+    history = tools.deployments.history()
+    live = find_underneath(history).sole if history else None
+    wanted = find_chosen(tools, run, planned) if planned else live
+    if live is None or live != wanted:
+        what = f"{live or 'no single version'} is live by now, so the job workers are left to whoever changed that"
+        raise WorldMoved(what, where=tools.environment, hint=f"backout status -e {tools.environment}")
+    return live
+
+
+def _await(tools: Toolbox, jobs: JobWorkers, within_s: float, is_so: Callable[[JobsLook], bool]) -> JobsLook:
+    """Return the first look that is as expected, or the last one within the time."""
+    deadline = tools.clock.now() + within_s
+    look = jobs.read()
+    while not is_so(look) and tools.clock.now() < deadline:
+        tools.clock.sleep(_LOOK_EVERY_S)
+        look = jobs.read()
+    return look
+
+
+def _list_hosts(look: JobsLook, version: str) -> frozenset[str]:
+    return frozenset(each.host for each in look.running if each.version == version)

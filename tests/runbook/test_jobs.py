@@ -1,0 +1,157 @@
+"""Job workers follow the traffic: stopped and started as steps of their own, counted, read back, never two at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from crashing import dies_at
+from ramped import Ramped
+
+from backout.errors import PartlyDone, WorldMoved
+from backout.model.incident.incident import RunState
+from backout.model.jobs import JobsLook
+from backout.model.plan import Equivalents, Plan, PlanKind
+from backout.model.steps.jobs import StartJobsStep, StopJobsStep
+from backout.plan.jobs import add_jobs, name_lane, plan_jobs
+from backout.plan.rollback import Request
+from backout.ports import find_result
+from backout.runbook.procedures import Actions
+from backout.runbook.rollback.jobs import look_at_jobs
+from backout.runbook.rollback.rollback import prepare
+
+from extent import sampled
+from line import Story, equip, roll_back, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.runbook.toolbox import Toolbox
+
+
+class Working(Story):
+    """The bad version's workers do three jobs."""
+
+    def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
+        """Return tools with job workers."""
+        return equip(super().tools(crash_point), jobs=self.world.job_workers)
+
+    def begin(self) -> Working:
+        """Have the workers of the live version run."""
+        self.world.jobs = {self.bad.id: 3}
+        return self
+
+
+def test_a_rollback_stops_the_workers_of_the_bad_version_then_starts_those_of_the_good_one(tmp_path: Path) -> None:
+    """The plan says so with the number of jobs; nothing ran beside anything else."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+    _, plan = prepare(story.tools(), Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    titles = [step.title for step in plan.steps]
+    doing = f"of version {story.bad.id[:8]}, 3 jobs in flight"
+    stop = titles.index(f"stop the job workers {doing}; what is in flight has 10 s")
+    assert titles[stop + 1] == f"start the job workers of version {story.good.id[:8]}"
+    assert [step.action for step in plan.steps][:stop] == ["prove", "activate", "read_back", "mark"]
+    run = roll_back(story.tools())
+    stopped = find_result(story.tools().runs, run.id, StopJobsStep)
+    started = find_result(story.tools().runs, run.id, StartJobsStep)
+    assert stopped is not None and (stopped.versions, stopped.in_flight) == ((story.bad.id,), 3)  # noqa: PT018
+    assert started is not None and (started.version, started.hosts) == (story.good.id, ("world",))  # noqa: PT018
+    assert story.world.jobs == {story.good.id: 0}
+    assert story.world.most_jobs == 1
+
+
+def test_without_job_workers_a_plan_has_no_such_steps(tmp_path: Path) -> None:
+    """As for every application that names none."""
+    _, plan = prepare(Story(tmp_path / "journal.sqlite").tools(), Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    assert not plan.has(StopJobsStep)
+
+
+def test_what_must_not_be_moved_or_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """In the plan's notes; workers that are not known are moved all the same."""
+    _, plan = prepare(Story(tmp_path / "journal.sqlite").tools(), Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    left = add_jobs(plan, JobsLook(problem="why", can_move=False), "v", Equivalents(), behind="mark")
+    assert (left.steps, left.notes[-1]) == (plan.steps, "job workers stay as they are: why")
+    unknown = add_jobs(plan, JobsLook(problem="why"), "v", Equivalents(), behind="mark")
+    assert unknown.has(StopJobsStep)
+    assert unknown.notes[-1] == "which job workers run is not known: why"
+
+
+def test_workers_that_do_not_end_are_counted_and_the_others_wait(tmp_path: Path) -> None:
+    """Exit code 5: the traffic is back; the run goes on when somebody has ended them."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+    story.world.jobs_hang = True
+    with pytest.raises(PartlyDone, match=r"after 10 s job workers .* 3 jobs in flight still run"):
+        roll_back(story.tools())
+    assert story.world.live.sole == story.good.id
+    assert story.world.jobs == {story.bad.id: 3}
+    story.world.jobs_hang = False
+    run = roll_back(story.tools())
+    assert run.state is RunState.DONE
+    assert story.world.jobs == {story.good.id: 0}
+
+
+def test_a_hotfix_in_between_keeps_its_own_workers(tmp_path: Path) -> None:
+    """The workers belong to whoever changed what is live last."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+    tools = story.tools()
+    look = look_at_jobs(tools)
+    assert look is not None
+    plan = plan_jobs("production", story.bad.id, look, tools.rollback.equivalents)
+    run = tools.journal.submit(plan, actor="ops@host", reason="why")
+    story.world.deploy(story.world.upload("hotfix"))
+    with pytest.raises(WorldMoved, match="the job workers are left to whoever changed that"):
+        tools.journal.drive(run, Actions(tools), actor="ops@host")
+    assert story.world.jobs == {story.bad.id: 3}
+    assert tools.runs.runs(name_lane("production"))[0].state is RunState.FAILED
+
+
+def test_guard_moves_the_workers_with_the_code(tmp_path: Path) -> None:
+    """Alone: they are part of the code that it moves."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+    watch(story.tools())
+    assert story.world.live.sole == story.good.id
+    assert story.world.jobs == {story.good.id: 0}
+
+
+@pytest.mark.long
+def test_the_last_step_of_a_ramp_moves_the_workers(tmp_path: Path) -> None:
+    """As long as the old version gets visitors, it keeps them."""
+    story = Ramped(tmp_path / "journal.sqlite", bad_at=200.0, stage_s=12.0, per_s=100_000)
+    story.world.jobs = {story.good.id: 1}
+    tools = equip(story.tools(), health=None, jobs=story.world.job_workers)
+    watch(tools)
+    assert story.shares() == [{story.good.id: 50.0, story.canary.id: 50.0}, {story.canary.id: 100.0}]
+    assert story.world.jobs == {story.canary.id: 0}
+    ramps = [run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.RAMP]
+    assert [run.plan.has(StopJobsStep) for run in ramps] == [True, False]
+
+
+def list_moments(story: Working) -> list[str]:
+    """Return the name of each moment of a rollback at which a process can die."""
+    names: list[str] = []
+    story.world.before_call = story.world.after_call = names.append
+    roll_back(story.tools(crash_point=names.append))
+    story.world.before_call = story.world.after_call = None
+    return names
+
+
+@pytest.mark.rotating("crash sweeps", 3)
+def test_a_crash_at_every_moment_then_again_moves_them_once(quick_path: Path) -> None:
+    """Each moment around a call to the workers, and samples of the others: same end, never two versions at once."""
+    names = list_moments(Working(quick_path / "whole.sqlite").begin())
+    ours = [number for number, name in enumerate(names, 1) if "job_workers" in name]
+    assert len(ours) > 12
+    around = {each + step for each in ours for step in (-1, 0, 1)}
+    for moment in sorted({*around, *sampled(len(names), 40, 12)} - {0}):
+        story = Working(quick_path / f"{moment}.sqlite").begin()
+        if dies_at(story, moment, roll_back):
+            newest = story.tools().runs.runs("production")[0]
+            if newest.plan.kind is not PlanKind.ROLLBACK or newest.state is not RunState.DONE:
+                roll_back(story.tools())
+        assert story.world.jobs == {story.good.id: 0}, moment
+        assert story.world.most_jobs == 1, moment
+        assert len(story.world.activations) == 1, moment
