@@ -193,6 +193,13 @@ def test_lines_about_something_else_do_not_count(log: Log) -> None:
     assert (page.counts, page.unreadable, page.complete_until) == ((), {}, NOW - 2)
 
 
+def test_a_websocket_is_no_slow_request(log: Log) -> None:
+    """Its line comes when it ends, with how long it was open; one that was refused is a request that failed."""
+    log.write(status=101, latency_ms=3_600_000.0)
+    log.write(status=502, latency_ms=3.0)
+    assert log.total() == (1, 1)
+
+
 def test_names_units_and_times_of_all_kinds(tmp_path: Path) -> None:
     """A dot leads into an inner object; a name with a dot in it is taken as it is first."""
     fields = Fields("time", "labels.version", "http.response.status", "out", "event.duration", 1e-6, "url.path")

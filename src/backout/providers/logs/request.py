@@ -15,6 +15,8 @@ from backout.model.value import Value
 _MS, _US, _NS = 1e11, 1e14, 1e17
 """A number of seconds is below these until the year 5138; one of milliseconds above the first since 1973."""
 _OK_STATUS: Final = 200
+_SWITCHED: Final = 101
+"""A connection that was no longer HTTP, as a websocket: its line comes at its end, and its duration is no answer's."""
 _STATUSES: Final = range(100, 1000)
 _STATUS: Final = re.compile(r"[0-9]{3}")
 _MOST_TIME, _MOST_MS, _MOST_BYTES, _MOST_DIGITS = 1e20, 1e12, 2**53, 16
@@ -109,11 +111,14 @@ def parse_logged(line: bytes, fields: Fields) -> Logged:
         raise Unreadable(f"no text in the field {fields.outcome!r}")
     named = (fields.latency, fields.route, fields.method, fields.content_type)
     latency, route, method, kind = (_get_field(found, name) for name in named)
+    code = None if status is None else _parse_status(status, fields.status)
+    if code == _SWITCHED:
+        return Logged(at)
     return Logged(
         at=at,
         is_request=True,
         version=version,
-        status=None if status is None else _parse_status(status, fields.status),
+        status=code,
         outcome=outcome or OK,
         latency_ms=None if latency is None else _parse_number(latency, fields.latency) * fields.latency_ms,
         route=route if isinstance(route, str) else "",

@@ -14,6 +14,7 @@ from backout.analysis.history.remarks import find_underneath
 from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.guard.connections import ConnectionUse
+from backout.model.guard.signals import get_bucket_floor_ms
 from backout.model.guard.verdict import CriterionResult, CriterionState, Verification
 from backout.model.incident.notice import NoticeKind
 from backout.model.plan import PlanKind
@@ -162,7 +163,7 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
             context.check()
             heartbeat.beat()
             counts, reports = _read_counts(tools, feed), prober.collect()
-            engines.add(counts, reports)
+            engines.add(drop_earlier(counts, watched.left, lookout.since or watched.started_at), reports)
             if tally is not None:
                 tally.add(counts, reports)
             now = tools.clock.now()
@@ -193,6 +194,24 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
         prober.close()
         if tally is not None:
             tally.close()
+
+
+def drop_earlier(counts: Sequence[Counts], left: str | None, since: float) -> list[Counts]:
+    """Return the counts without the answers of the version left that began before the switch, as long as that is sure.
+
+    A long answer, such as a download, is no request that reaches it; its latency says when it began at the latest.
+    (From about a minute on latencies are not told apart, so later it may have begun behind the switch, and counts.)
+
+    Args:
+        since: when the switch was made, in Unix seconds.
+    """
+
+    def drop(row: Counts) -> Counts:
+        limit_ms = 1000 * (row.second + 1 - since)
+        earlier = sum(number for bucket, number in row.latency.items() if get_bucket_floor_ms(bucket) > limit_ms)
+        return replace(row, requests=max(0, row.requests - earlier)) if earlier else row
+
+    return [drop(row) if row.version == left else row for row in counts]
 
 
 class _Engines:
