@@ -8,9 +8,11 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +27,10 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.model.deployment import Share
-from backout.model.release import ReleaseNote
+from backout.model.release import ReleaseNote, ReleaseProcess
 from backout.model.secrets import SecretValues
 from backout.model.version import VersionId
+from backout.providers.caddy import memory
 from backout.providers.caddy.agent import accepts
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, find_supervisor
@@ -40,7 +43,6 @@ from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from caddy_lab import CaddyHost
 
@@ -390,3 +392,19 @@ def test_the_operators_own_commands_start_and_stop_releases(host: CaddyHost) -> 
     assert seen.read_text().split() == [made.id, made.address.rpartition(":")[2]]
     with pytest.raises(BackoutError, match="exit code 1"):
         commands.stop(made)
+
+
+def test_the_memory_of_a_release_is_that_of_what_listens_at_its_port(host: CaddyHost) -> None:
+    """Measured here, and by the program that another host's Python is given; a release that is stopped has none."""
+    made = host.push("one")
+    releases = host.make_releases(host.processes)
+    assert releases.measure(made.id) == (ReleaseProcess("localhost", runs=False),)
+    releases.start(made.id)
+    (found,) = releases.measure(made.id)
+    assert found.memory_bytes is not None
+    assert 1_000_000 < found.memory_bytes < 200_000_000
+    program = (sys.executable, "-I", "-c", Path(memory.__file__).read_text(), made.address.rpartition(":")[2])
+    there = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert 0.5 < int(there.stdout) / found.memory_bytes < 2.0
+    host.processes.stop(made)
+    assert not subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip()

@@ -45,3 +45,16 @@ class Release(Value, frozen=True, omit_defaults=True):
     def answers(self) -> bool:
         """Whether it accepts connections on every host."""
         return bool(self.hosts) and all(self.hosts.values())
+
+
+class ReleaseProcess(Value, frozen=True):
+    """What runs of a release on a host.
+
+    Args:
+        runs: whether it accepts connections.
+        memory_bytes: of the processes that listen where it is to; None: not measured.
+    """
+
+    host: str
+    runs: bool
+    memory_bytes: int | None = None

@@ -28,6 +28,7 @@ from backout.ports.database import (
     Trials,
 )
 from backout.ports.fence import Fence
+from backout.ports.hosts import JobWorkers, Standby
 from backout.ports.journal import (
     Action,
     AnyAction,
@@ -78,7 +79,6 @@ from backout.ports.platform import (
     DeploymentTimes,
     Fingerprints,
     Identities,
-    JobWorkers,
     Maintenance,
     ProviderClock,
     Queues,
@@ -176,6 +176,7 @@ __all__ = [
     "SideInstances",
     "SideWalk",
     "Snapshots",
+    "Standby",
     "Statements",
     "StepContext",
     "TellsKeys",

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from backout.model.identity import Identity
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
-    from backout.model.jobs import JobsLook
     from backout.model.platform import CacheState, QueueState
     from backout.model.release import Release, ReleaseNote
     from backout.model.secrets import SecretValues
@@ -263,34 +262,6 @@ class TriggerSettings(Protocol):
 
     def set_schedules(self, schedules: Sequence[str]) -> None:
         """Replace the schedules by these cron expressions."""
-        ...
-
-
-class JobWorkers(Protocol):
-    """Job workers and timers of a version, on the hosts that it runs on."""
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The names of the hosts that have workers."""
-        ...
-
-    def read(self) -> JobsLook:
-        """Return which workers run, with their jobs in flight.
-
-        Raises:
-            ProviderUnavailable, AuthError: a host does not say it.
-        """
-        ...
-
-    def stop(self, version: str) -> None:
-        """Have the workers of a version end with the jobs that they have; returns when that was asked for.
-
-        Doing it again changes nothing; `start` likewise. Raises BackoutError.
-        """
-        ...
-
-    def start(self, version: str) -> None:
-        """Have the workers of a version run, on each host."""
         ...
 
 

@@ -9,9 +9,11 @@ from backout.analysis.history.stability import find_quarantine_in, list_in_force
 from backout.errors import BackoutError, PartlyDone, Refused
 from backout.escaping import shorten
 from backout.model.deployment import Share
+from backout.model.steps.guard import WatchStep
 from backout.model.value import Value
 from backout.model.version import Mark, VersionId
 from backout.rules import SafetyRule
+from backout.runbook.safety.aside import find_keeper
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -167,8 +169,10 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
 
 
 def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
-    """Return what is live, what was live before it, and what is marked stable."""
-    served = [share.version for deployment in history[:2] for share in deployment.shares]
+    """Return what is live, what was live before that, and what is marked stable."""
+    live = [share.version for deployment in history[:1] for share in deployment.shares]
+    last = next((each for each in history if any(share.version not in live for share in each.shares)), None)
+    served = [*live, *(share.version for share in (last.shares if last is not None else ()))]
     marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, tools.versions.recent()))
     bad = {mark.version for mark in list_in_force(marks)}
     return {*served, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
@@ -181,7 +185,12 @@ def _list_working(tools: Toolbox) -> set[str]:
 
 
 def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
-    """Have a release end. Raises Refused: visitors get it; BackoutError: it does not end."""
+    """Have a release end.
+
+    Raises:
+        Refused: visitors get it, or a watch keeps it warm for a rollback.
+        BackoutError: it does not end.
+    """
     history = _read_history(tools)
     if history and history[0].serves(release):
         raise Refused(
@@ -189,6 +198,14 @@ def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
             where=release,
             rule=SafetyRule.TARGET,
             options=(f"make another one live first: `backout rollback -e {tools.environment}`",),
+        )
+    watch = find_keeper(tools.runs, tools.environment)
+    if watch is not None and watch.plan.has(WatchStep) and watch.plan.arguments(WatchStep).old == release:
+        raise Refused(
+            f"run {watch.id} watches the release after it, and would return to this one",
+            where=release,
+            rule=SafetyRule.TARGET,
+            options=("stop it when the watch has ended", f"end the watch: `backout runs abort {watch.id}`"),
         )
     releases.stop(release)
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         Runs,
         Schema,
         Secrets,
+        Standby,
         Statements,
         TokenCheck,
         Traffic,
@@ -135,6 +136,7 @@ class RollbackTools(Value, frozen=True):
         open_version: opens the health endpoint at the URL of one version's own; raises BackoutError where it has none.
         places_targets: whether a version can be asked only while it stands beside what is live, at 0 %.
         jobs: stops and starts job workers, which are those of what is live alone.
+        standby: tells what runs of versions that no visitor gets.
     """
 
     schema: Schema | None = None
@@ -152,6 +154,7 @@ class RollbackTools(Value, frozen=True):
     open_version: Callable[[str], HealthCheck] | None = None
     places_targets: bool = True
     jobs: JobWorkers | None = None
+    standby: Standby | None = None
 
 
 class RecoveryTools(Value, frozen=True):

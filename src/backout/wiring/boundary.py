@@ -68,6 +68,7 @@ ADAPTERS: Final = {
     "platform.read_caches": "the platform's caches",
     "platform.maintenance": "the maintenance version",
     "rollback.jobs": "the job workers",
+    "rollback.standby": "the processes of releases",
     "notifier": "the channels",
     "guard.dead_man": "the dead-man's switch",
     "incident.cards": "the card",

@@ -96,6 +96,10 @@ class CaddyHome(Value, frozen=True):
         """Return what makes the port SecretWriter."""
         return lambda: CaddySecretWriter(self.make_releases(), self.make_deployments())
 
+    def make_standby(self) -> HostReleases:
+        """Return the port Standby."""
+        return self.make_releases()
+
     def make_jobs(self) -> JobWorkers | None:
         """Return the port JobWorkers, None where none are configured."""
         if self.has_withheld_jobs:

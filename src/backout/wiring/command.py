@@ -80,6 +80,9 @@ class CommandPlatform:
     def make_jobs(self) -> None:
         """Return None: the protocol has no job workers."""
 
+    def make_standby(self) -> None:
+        """Return None: the protocol has no processes."""
+
     def find_tag(self) -> str | None:
         """Return what `current` calls the application, None where there is none."""
         try:

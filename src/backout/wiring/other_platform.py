@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from backout.errors import Unmeasured
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
-    from backout.ports import Deployments, HealthCheck, JobWorkers, Secrets, SecretWriter, Versions
+    from backout.ports import Deployments, HealthCheck, JobWorkers, Secrets, SecretWriter, Standby, Versions
 
 
 class OtherPlatform(Protocol):
@@ -50,6 +50,10 @@ class OtherPlatform(Protocol):
 
     def make_jobs(self) -> JobWorkers | None:
         """Return the port, None where backout knows of no job workers."""
+        ...
+
+    def make_standby(self) -> Standby | None:
+        """Return the port, None where the platform has no processes that backout knows of."""
         ...
 
     def find_tag(self) -> str | None:

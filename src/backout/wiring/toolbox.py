@@ -186,6 +186,7 @@ def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentPr
             open_version=other.find_opener(),
             places_targets=other.places_targets,
             jobs=other.make_jobs(),
+            standby=other.make_standby(),
         ),
         make_safety_tools=lambda: SafetyTools(
             pinned=get_pinned_identity(config),

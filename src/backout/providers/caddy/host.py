@@ -1,4 +1,4 @@
-"""Port Releases on hosts: pushed into the folder of releases of each, run by its processes."""
+"""Ports Releases and Standby on hosts: pushed into the folder of releases of each, run by its processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, ProviderRejected, Refused
+from backout.model.release import ReleaseProcess
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
 from backout.providers.caddy.releases import draw_id, hash_code
@@ -144,6 +145,21 @@ class HostReleases:
             rule=SafetyRule.TARGET,
             options=("choose another release: `backout deployments list`", "read its log, and push a fixed one"),
         )
+
+    def measure(self, version: str) -> tuple[ReleaseProcess, ...]:
+        """Return what runs of a release, on each host that is reached. Raises as `get`."""
+        self.get(version)
+        found: list[ReleaseProcess] = []
+        for host in self._hosts:
+            try:
+                known, machine = host.releases.get(version), host.releases.machine
+                runs = machine.accepts(known.address)
+                found.append(ReleaseProcess(host.name, runs, machine.measure_memory(known.address) if runs else None))
+            except ProviderRejected:
+                found.append(ReleaseProcess(host.name, runs=False))
+            except NOT_READ:
+                continue
+        return tuple(found)
 
     def stop(self, release: str) -> None:
         """Have it end, on every host that has it."""

@@ -6,15 +6,14 @@ import contextlib
 import errno
 import time
 from abc import ABC, abstractmethod
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from backout.errors import UsageError
-from backout.providers.caddy import agent
+from backout.providers.caddy import agent, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 LOCAL = "localhost"
 _LOCK_S, _COMMAND_S, _LOOK_EVERY_S = 60.0, 60.0, 0.02
@@ -192,6 +191,16 @@ class Machine(ABC):
         code, said = self._do("run", words=list(words), within_s=_COMMAND_S, reads=True)
         return int(code), str(said)
 
+    def measure_memory(self, address: str) -> int | None:
+        """Return the bytes of memory that the processes have which listen at "HOST:PORT"; None: not measured."""
+        port = address.rpartition(":")[2]
+        said = self._tell_memory(port).strip()
+        return int(said) if said.isascii() and said.isdigit() else None
+
+    def _tell_memory(self, port: str) -> str:
+        code, said = self.run_and_read(["python3", "-I", "-c", Path(memory.__file__).read_text(encoding="utf-8"), port])
+        return said if code == 0 else ""
+
 
 class LocalMachine(Machine):
     """This host."""
@@ -203,6 +212,9 @@ class LocalMachine(Machine):
     def put(self, folder: Path, to: PurePath) -> None:
         """Copy a folder."""
         self.copy(folder, to)
+
+    def _tell_memory(self, port: str) -> str:
+        return memory.measure_memory(int(port)) if port.isdigit() else ""
 
 
 def _to_bytes(text: object) -> bytes:

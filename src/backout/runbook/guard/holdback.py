@@ -13,6 +13,7 @@ from backout.model.guard.policy import Mode
 from backout.model.guard.verdict import Cause, Decision, Verdict
 from backout.model.steps.guard import RampStep, WatchStep
 from backout.plan.holdback import FRESH_S, plan_holdback
+from backout.runbook.guard.standby import note_standby
 from backout.runbook.probing.pre_promotion import judge_again
 from backout.runbook.safety.permission import Case, find_forbidden_up
 
@@ -38,7 +39,8 @@ def add_holdback(tools: Toolbox, situation: Situation, watch: Plan, *, mode: Mod
 
 
 def add_warnings(tools: Toolbox, situation: Situation, watch: Plan) -> Plan:
-    """Return the plan with what its split hides from each source of counts, and say it."""
+    """Return the plan with what its split hides from each source of counts, and say it; and with what stays warm."""
+    watch = note_standby(tools, watch)
     args = watch.arguments(RampStep) if watch.has(RampStep) else watch.arguments(WatchStep)
     is_split = watch.has(RampStep) or watch.arguments(WatchStep).split < 1
     versions = (situation.version(args.version), situation.version(args.old))
