@@ -34,9 +34,10 @@ from backout.providers.caddy import memory
 from backout.providers.caddy.agent import accepts
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, find_supervisor
-from backout.providers.caddy.releases import hash_code
+from backout.providers.caddy.releases import ReleaseFolder, hash_code
 from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, LOGGED_ADDRESS, LOGGED_PROBE, name_slot
 from backout.providers.caddy.show import ask_caddy
+from backout.wiring.caddy import find_commit
 
 from extent import by_extent
 from polling import until
@@ -408,3 +409,36 @@ def test_the_memory_of_a_release_is_that_of_what_listens_at_its_port(host: Caddy
     assert 0.5 < int(there.stdout) / found.memory_bytes < 2.0
     host.processes.stop(made)
     assert not subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_releases_of_another_tool_are_read_and_stay_as_they_are(tmp_path: Path) -> None:
+    """A layout as Capistrano's: ours are put beside them, and removed without them."""
+    folder = tmp_path / "releases"
+    for name, content in (("20261130080000", "page"), ("20261201093000", "newer"), ("20261201100000", "")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "page").write_text(content)
+    (folder / "20261130080000/REVISION").write_text("9fceb02d0ae598e95dc970b74767f19372d61af8\n")
+    (folder / "20261201093000/REVISION").write_text("main\n")
+    (tmp_path / "current").symlink_to(folder / "20261130080000")
+
+    def read_theirs() -> dict[str, str]:
+        theirs = (each for each in folder.glob("2026*/*") if each.is_file())
+        return {str(each): each.read_text() for each in theirs}
+
+    before = read_theirs()
+    store = ReleaseFolder(folder, (9100, 9199))
+    assert [(each.name, each.git_sha[:7], each.created_at) for each in store.list_others()] == [
+        ("20261201093000", "", 1796117400.0),
+        ("20261130080000", "9fceb02", 1796025600.0),
+    ]
+    store.prepare()
+    note = ReleaseNote(git_sha=find_commit(folder / "20261130080000"))
+    made = store.push(folder / "20261130080000", note, SecretValues({}), 1.0)
+    assert (made.git_sha[:7], (folder / made.id / "app/page").read_text()) == ("9fceb02", "page")
+    assert [each.id for each in store.list()] == [made.id]
+    assert [each.name for each in store.list_others()] == ["20261201093000", "20261130080000"]
+    with pytest.raises(BackoutError, match="no release of that id"):
+        store.get("20261130080000")
+    store.remove(made.id)
+    assert (read_theirs(), (tmp_path / "current").resolve()) == (before, folder / "20261130080000")
+    assert ReleaseFolder(tmp_path / "none", (9100, 9199)).list_others() == ()

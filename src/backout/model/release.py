@@ -58,3 +58,17 @@ class ReleaseProcess(Value, frozen=True):
     host: str
     runs: bool
     memory_bytes: int | None = None
+
+
+class OtherRelease(Value, frozen=True):
+    """A folder among the releases that another tool made: it is read, and left as it is.
+
+    Args:
+        git_sha: the commit that it was made from.
+        created_at: Unix seconds, None: not known.
+    """
+
+    name: str
+    host: str
+    git_sha: str
+    created_at: float | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
     from backout.model.platform import CacheState, QueueState
-    from backout.model.release import Release, ReleaseNote
+    from backout.model.release import OtherRelease, Release, ReleaseNote
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
@@ -82,6 +82,10 @@ class Releases(Protocol):
 
     def list(self) -> tuple[Release, ...]:
         """Return them, newest first. Raises BackoutError: they cannot be read."""
+        ...
+
+    def list_others(self) -> tuple[OtherRelease, ...]:
+        """Return what other tools put beside them: it is read, and never changed."""
         ...
 
     def push(self, folder: Path, note: ReleaseNote) -> Release:

@@ -14,6 +14,7 @@ from backout.providers.caddy.hosts import Host, find_tag
 from backout.providers.caddy.jobs import HostJobs, WithheldJobs
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.machine import LOCAL, LocalMachine
+from backout.providers.caddy.others import read_revision
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.route import ADDRESS_HEADER, make_route, make_show_server
@@ -182,8 +183,8 @@ def describe_caddy(config: Config) -> dict[str, dict[str, object]]:
 
 
 def find_commit(folder: Path) -> str:
-    """Return the commit that is checked out where a folder lies, "" where it is not known."""
-    return GitCheckout(folder).find_head()
+    """Return the commit that a folder was made from, as its file REVISION or its working copy says; "": not known."""
+    return read_revision(folder) or GitCheckout(folder).find_head()
 
 
 def _make_hosts(config: Config, settings: Caddy) -> tuple[Host, ...]:

@@ -21,7 +21,7 @@ def list_(shell: Shell) -> int:
     """List the releases on the hosts, newest first, with the share of the visitors that each gets."""
     from backout.cli.release.tools import make_release_record, open_releases
     from backout.escaping import shorten
-    from backout.report.times import format_ago
+    from backout.report.times import format_ago, format_time
 
     tools, releases = open_releases(shell)
     known = releases.list()
@@ -48,7 +48,24 @@ def list_(shell: Shell) -> int:
     ]
     head = ("LIVE", "RELEASE", "NO", "STATE", *(() if jobs is None else ("JOBS",)), "PUSHED", "FROM", "MESSAGE")
     text = shell.output.table(head, rows) if rows else "no release was pushed yet"
-    shell.output.result("release", {"environment": tools.environment, "releases": records}, text)
+    others = releases.list_others()
+    if others:
+        names = ", ".join(dict.fromkeys(f"{each.name} ({each.git_sha[:_SHORT] or 'no commit'})" for each in others))
+        text += f"\nof another tool, and left as they are: {names}\n`backout release push FOLDER` makes one a release"
+    payload = {
+        "environment": tools.environment,
+        "releases": records,
+        "others": [
+            {
+                "name": each.name,
+                "host": each.host,
+                "commit": each.git_sha or None,
+                "created_at": None if each.created_at is None else format_time(each.created_at),
+            }
+            for each in others
+        ],
+    }
+    shell.output.result("release", payload, text)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from backout.rules import SafetyRule
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.release import Release, ReleaseNote
+    from backout.model.release import OtherRelease, Release, ReleaseNote
     from backout.ports import Clock
     from backout.providers.caddy.hosts import Host
 
@@ -42,6 +42,14 @@ class HostReleases:
         if find_tag(self._hosts) is None:
             return ()
         return tuple(self._look(each) for each in self.read())
+
+    def list_others(self) -> tuple[OtherRelease, ...]:
+        """Return the releases of other tools, by name and host, as far as hosts are read."""
+        found: list[OtherRelease] = []
+        for host in self._hosts:
+            with suppress(*NOT_READ):
+                found += host.releases.list_others()
+        return tuple(found)
 
     def read(self) -> tuple[Release, ...]:
         """Return them, newest first, as far as hosts are read; it is not asked which of them run.

@@ -23,12 +23,13 @@ from backout.errors import BackoutError, ProviderRejected, UsageError
 from backout.model.release import Release
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.machine import LocalMachine
+from backout.providers.caddy.others import REVISION, describe_others
 from backout.providers.caddy.route import SHOWN, share_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from backout.model.release import ReleaseNote
+    from backout.model.release import OtherRelease, ReleaseNote
     from backout.providers.caddy.machine import Machine
 
 _RECORD, _APP, _ENVIRONMENT = "release.json", "app", "environment"
@@ -63,6 +64,18 @@ class ReleaseFolder:
         """
         self.check_there()
         return tuple(sorted(self._read(None), key=lambda each: -each.number))
+
+    def list_others(self) -> tuple[OtherRelease, ...]:
+        """Return what another tool put beside the releases, newest first. Raises BackoutError: it cannot be read."""
+        try:
+            found = self.machine.read_below(self.folder, REVISION)
+            ours = self.machine.read_below(self.folder, _RECORD)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            where = self.machine.describe(self.folder)
+            raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
+        return describe_others({name: each for name, each in found.items() if name not in ours}, self.machine.name)
 
     def name(self, address: str, at: float) -> str:
         """Return the release that listened at an address at a time (Unix seconds); where none is known, the address.
