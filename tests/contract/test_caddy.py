@@ -395,6 +395,17 @@ def test_the_operators_own_commands_start_and_stop_releases(host: CaddyHost) -> 
         commands.stop(made)
 
 
+def test_a_start_command_that_leaves_a_process_running_has_ended(host: CaddyHost) -> None:
+    """The process keeps the command's output open, which nobody waits for."""
+    made = host.push("one")
+    kept = host.folder / "pid"
+    commands = CommandProcesses(host.releases, f"/bin/sh -c 'sleep 600 & echo $! > {kept}'", "true")
+    try:
+        commands.start(made)
+    finally:
+        os.kill(int(kept.read_text()), signal.SIGKILL)
+
+
 def test_the_memory_of_a_release_is_that_of_what_listens_at_its_port(host: CaddyHost) -> None:
     """Measured here, and by the program that another host's Python is given; a release that is stopped has none."""
     made = host.push("one")

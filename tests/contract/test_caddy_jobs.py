@@ -77,6 +77,7 @@ def shop(tmp_path: Path) -> Iterator[CaddyShop]:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("job workers", 2)
 def test_workers_follow_each_push_and_each_rollback(shop: CaddyShop) -> None:
     """Those of the release before end first; what runs is read back, and the list shows it."""
     one = get_last(shop.push("good one"))
@@ -106,6 +107,7 @@ def list_working(shop: CaddyShop) -> dict[str, object]:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("job workers", 2)
 def test_workers_that_do_not_end_leave_a_run_to_resume(shop: CaddyShop) -> None:
     """Exit code 5, with the number of their jobs; those of the new release are not started beside them."""
     stuck = shop.host.folder / "workers/stuck"

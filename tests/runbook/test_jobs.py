@@ -139,6 +139,7 @@ def list_moments(story: Working) -> list[str]:
     return names
 
 
+@pytest.mark.long
 @pytest.mark.rotating("crash sweeps", 3)
 def test_a_crash_at_every_moment_then_again_moves_them_once(quick_path: Path) -> None:
     """Each moment around a call to the workers, and samples of the others: same end, never two versions at once."""

@@ -8,16 +8,16 @@ import pytest
 
 from backout.errors import ProviderUnavailable, Refused
 from backout.model.guard.policy import Mode
-from backout.model.release import Release, ReleaseProcess
+from backout.model.release import ReleaseProcess
 from backout.runbook.guard import guard
-from backout.runbook.release import prune_releases, stop_release
+from backout.runbook.release import stop_release
 
 from line import Story, equip
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.release import OtherRelease, ReleaseNote
+    from backout.model.release import OtherRelease, Release, ReleaseNote
 
 
 class Processes:
@@ -26,7 +26,6 @@ class Processes:
     def __init__(self, *found: ReleaseProcess) -> None:
         self.found = found
         self.stopped: list[str] = []
-        self.known: tuple[Release, ...] = ()
 
     def measure(self, version: str) -> tuple[ReleaseProcess, ...]:
         """Return what was told."""
@@ -39,8 +38,8 @@ class Processes:
         self.stopped.append(release)
 
     def list(self) -> tuple[Release, ...]:
-        """Return what was told."""
-        return self.known
+        """Return none."""
+        return ()
 
     def list_others(self) -> tuple[OtherRelease, ...]:
         """Return none."""
@@ -89,16 +88,3 @@ def test_nobody_stops_the_version_that_a_watch_would_return_to(tmp_path: Path) -
     tools.runs.ask(run, "abort", actor="ops@host", reason="why")
     stop_release(story.tools(), processes, story.good.id)
     assert processes.stopped == [story.good.id]
-
-
-def test_what_was_live_before_the_live_release_is_never_pruned(tmp_path: Path) -> None:
-    """Also where that one was made live again since; one that is older, and not stable, goes."""
-    story, processes = Story(tmp_path / "journal.sqlite"), Processes()
-    world = story.world
-    older, last = (world.upload(name) for name in ("older", "last"))
-    for version in (older, story.bad, last, last):
-        world.deploy(version)
-    releases = [story.good, older, story.bad, last]
-    processes.known = tuple(Release(each.id, each.number, 1.0, "hash", "127.0.0.1:1") for each in releases)
-    gone = prune_releases(story.tools(), processes, 0, dry_run=False)
-    assert [each.id for each in gone] == processes.stopped == [older.id]

@@ -66,8 +66,14 @@ class CommandProcesses:
         words = [put_in(word, self._folder, release) for word in shlex.split(line)]
         environment = make_team_environment(without=self._without)
         try:
-            ended = subprocess.run(
-                words, capture_output=True, stdin=subprocess.DEVNULL, env=environment, timeout=_COMMAND_S, check=False
+            ended = subprocess.run(  # what it starts may keep its output open
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                timeout=_COMMAND_S,
+                check=False,
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise BackoutError(f"the command cannot be run: {error}", where=shlex.join(words)) from error

@@ -1,0 +1,42 @@
+"""Which releases are removed: never what is live, what was live before it, or what is marked stable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backout.model.release import Release
+from backout.runbook.release import prune_releases
+
+from line import Story
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Folder:
+    """As much of the port Releases as removing them needs."""
+
+    def __init__(self, known: tuple[Release, ...]) -> None:
+        self._known = known
+        self.removed: list[str] = []
+
+    def list(self) -> tuple[Release, ...]:
+        """Return what was told."""
+        return self._known
+
+    def remove(self, release: str) -> None:
+        """Note it."""
+        self.removed.append(release)
+
+
+def test_what_was_live_before_the_live_release_is_never_pruned(tmp_path: Path) -> None:
+    """Also where the live one was made live again since; one that is older, and not stable, goes."""
+    story = Story(tmp_path / "journal.sqlite")
+    world = story.world
+    older, last = (world.upload(name) for name in ("older", "last"))
+    for version in (older, story.bad, last, last):
+        world.deploy(version)
+    known = (story.good, older, story.bad, last)
+    folder: Any = Folder(tuple(Release(each.id, each.number, 1.0, "hash", "127.0.0.1:1") for each in known))
+    gone = prune_releases(story.tools(), folder, 0, dry_run=False)
+    assert [each.id for each in gone] == folder.removed == [older.id]
