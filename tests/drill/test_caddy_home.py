@@ -104,3 +104,18 @@ def test_releases_behind_caddy_conform(shop: CaddyShop) -> None:
     assert set(passed.values()) == {True}
     assert len(passed) == 8
     assert shop.push("sick", ends=1).json["live"] == live
+
+
+@pytest.mark.long
+def test_secrets_are_set_on_what_is_live_also_after_a_rollback(shop: CaddyShop) -> None:
+    """Where the newest release is not the live one: a new release of the live code has them."""
+    first = shop.push("good one").json["release"]
+    second = shop.push("good two").json["release"]
+    shop.run("release", "live", first["id"])  # type: ignore[index]
+    (shop.host.folder / "values.env").write_text("JWT_SECRET=of-today\n")
+    words = ("--from-file", str(shop.host.folder / "values.env"), "-m", "rotated", "--no-wait", "--yes", "--json")
+    shop.run("secrets", "push", *words)
+    (live,) = (each for each in shop.run("release", "list", "--json").json["releases"] if each["share"])  # type: ignore[attr-defined,index]
+    assert live["id"] not in (first["id"], second["id"])  # type: ignore[index]
+    assert live["hash"] == first["hash"]  # type: ignore[index]
+    assert shop.host.releases.read_environment(live["id"]).reveal("JWT_SECRET") == "of-today"

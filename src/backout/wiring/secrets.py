@@ -56,6 +56,7 @@ def push_tools(config: Config, writer: SecretWriter) -> PushTools:
         expected=lambda: read_expected_secrets(config),
         opened=lambda named: make_source(config, named),
         configured=describe_source(config),
+        on_live=not config.environment.platform.is_cloudflare,
         own=list_own_names(config),
     )
 

@@ -115,7 +115,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
             )
         pushing = push_tools(tools)
         values = read_values(tools, args.secrets, args.source, again=f"backout secrets push -e {tools.environment}")
-        newest = next(iter(tools.versions.recent()), None)
+        newest = None if pushing.on_live else next(iter(tools.versions.recent()), None)
         way = _NEWEST if newest is None or newest.id == live.main else _APART
         context.progress({"way": way})
         check_not_held(tools, history, is_automatic=bool(args.detected))  # last: a hold stops it right up to the change
@@ -135,8 +135,9 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         progress = context.last_progress()
         if progress is None or progress.get("way") != _APART:
             return NotDone()
-        made = find_own(await_own_listed(self._tools, context.run, RemarkKind.SECRETS), context.run, RemarkKind.SECRETS)
-        if made is None or self._tools.versions.detail(made.main).code_hash != args.code_hash:
+        history = await_own_listed(self._tools, context.run, RemarkKind.SECRETS)
+        made = find_own(history, context.run, RemarkKind.SECRETS)
+        if made is None or history[0].hosts or self._tools.versions.detail(made.main).code_hash != args.code_hash:
             return NotDone()
         return Done(self._make_result(args, made, _APART))
 

@@ -77,7 +77,7 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
     check_identity(tools)
     pushing = push_tools(tools)
     live, version = read_live_version(tools)
-    newest = next(iter(tools.versions.recent()), None)
+    newest = None if pushing.on_live else next(iter(tools.versions.recent()), None)
     source = pushing.opened(ask.source)
     names, passed_over = _choose_names(pushing, source, ask.names, version)
     values = source.read(names)

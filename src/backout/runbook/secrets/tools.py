@@ -23,6 +23,7 @@ class PushTools(Value, frozen=True):
         expected: reads the names that the application needs.
         opened: returns the source that a plan names; raises BackoutError when it cannot be asked again.
         configured: the source of backout.toml as a plan names it, or None.
+        on_live: they are set on the code that is live, whichever version is the newest.
         own: names that backout itself, or the deployment, needs: never the application's.
     """
 
@@ -31,4 +32,5 @@ class PushTools(Value, frozen=True):
     expected: Callable[[], ExpectedSecrets]
     opened: Callable[[Mapping[str, Json]], SecretSource]
     configured: Mapping[str, Json] | None = None
+    on_live: bool = False
     own: frozenset[str] = field(default_factory=frozenset)
