@@ -20,8 +20,9 @@ export async function withDatabase(env, ctx, work, { timeoutMs = 5000 } = {}) {
   }
 }
 
-/** A connection of the caller's own, to be ended by it. */
+/** A connection of the caller's own, to be ended by it. On Node it comes from the pool that the process keeps. */
 export async function connect(env, { timeoutMs = 5000 } = {}) {
+  if (env.HYPERDRIVE.pool !== undefined) return await env.HYPERDRIVE.pool.connect();
   const client = new Client({
     connectionString: env.HYPERDRIVE.connectionString,
     connectionTimeoutMillis: timeoutMs,
