@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store_lab import Store, open_store
 from store_proxy import open_proxy
+from values import replace
 
+from backout.analysis.objects.undo import list_undos
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.objects.versions import ChangeKind, ObjectChange, ObjectVersion, Outcome
 from backout.providers.clock import SystemClock
@@ -159,6 +161,25 @@ def test_again_does_nothing_twice_and_leaves_what_was_written_since(side: Side) 
     assert [each.outcome for each in carried] == [Outcome.DONE, Outcome.NEWER, Outcome.DONE]
     assert len(list(side.bucket.versions())) == before
     assert side.read("other") == (b"newer", {})
+
+
+def test_what_was_done_before_a_kill_is_taken_back_as_well(side: Side) -> None:
+    """Who looks again finds what an attempt made that nobody noted: the copy, and the delete marker of a removal."""
+    good = side.put("k", b"good")
+    side.put("k", b"bad")
+    new, beside = side.put("new", b"since"), side.put("new-beside", b"stays")
+    changes = [
+        replace(side.copy_of("k", good), found_etag=side.of("k")[0].etag, found_bytes=3),
+        ObjectChange(ChangeKind.REMOVE, "new", new, found_etag=side.of("new")[0].etag, found_bytes=5),
+    ]
+    side.bucket.carry_out(changes, again=False)
+    carried = side.bucket.carry_out(changes, again=True)
+    assert [each.version_id for each in carried] == [side.of(each.key)[0].version_id for each in changes]
+    undos = list(list_undos(zip(changes, carried, strict=True)))
+    assert [each.outcome for each in side.bucket.carry_out(undos, again=True)] == [Outcome.DONE] * 2
+    assert (side.read("k"), side.read("new")) == ((b"bad", {}), (b"since", {}))
+    assert [each.version_id for each in side.of("new")] == [new]
+    assert [each.version_id for each in side.of("new-beside")] == [beside]
 
 
 def test_the_same_content_is_copied_only_for_other_metadata(side: Side) -> None:

@@ -10,6 +10,7 @@ from backout.errors import AuthError, ProviderRejected
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
 from backout.providers.objects.listing import list_side_by_side
 from backout.providers.s3 import exchanges
+from backout.providers.s3.calls import Listing
 from backout.providers.s3.failures import S3Denied, S3Rejected
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class S3BucketVersions:
                 if carried is not None:
                     return carried
             if change.kind is ChangeKind.REMOVE:
-                return Carried(Outcome.DONE, (yield from exchanges.delete(self._bucket, change.key)) or "")
+                made = yield from exchanges.delete(self._bucket, change.key)
+                return Carried(Outcome.DONE, made or (yield from _find_marker(self._bucket, change.key)))
             source = self._bucket, change.key, change.version_id
             copied = yield from exchanges.copy(source, self._bucket, change.key)
         except (ProviderRejected, S3Denied) as refused:
@@ -124,6 +126,8 @@ class S3BucketVersions:
         One by one, beside other calls: a store works through a batch alone, and SeaweedFS locks each object of one.
         """
         for marker in change.markers:
+            if not marker:  # a deletion without a version id would be another marker
+                return Carried(Outcome.FAILED, why="which delete marker hides it is not known")
             try:
                 yield from exchanges.delete(self._bucket, change.key, version_id=marker)
             except S3Rejected as refused:
@@ -135,7 +139,9 @@ class S3BucketVersions:
         """Return what became of a change that may have been made before; None: it is to be made."""
         live = yield from _find(self._bucket, change.key)
         if live is None:
-            return Carried(Outcome.DONE) if change.kind is ChangeKind.REMOVE else None
+            if change.kind is not ChangeKind.REMOVE:
+                return None
+            return Carried(Outcome.DONE, (yield from _find_marker(self._bucket, change.key)))
         is_untouched = _get_id(live) == change.found
         if is_untouched and not change.maybe_same:
             return None
@@ -179,6 +185,13 @@ def _find(bucket: str, key: str, version_id: str | None = None) -> Generator[Exc
     except AuthError:
         yield from exchanges.try_read(bucket, key, version_id=version_id)
         raise
+
+
+def _find_marker(bucket: str, key: str) -> Generator[Exchange, None, str]:
+    """Return the id of the delete marker that is an object's newest version, by which it is taken away; "" for none."""
+    page = yield from exchanges.list_versions(bucket, Listing(prefix=key, delimiter="/"))
+    newest = next((each for each in page.versions if each.key == key), None)
+    return newest.version_id if newest is not None and newest.is_delete_marker else ""
 
 
 def run_all(act: Callable[[T], R], each: Sequence[T], hear: Callable[[int], None] = lambda _done: None) -> list[R]:

@@ -11,8 +11,8 @@ from backout.providers.s3.documents import check_empty
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from backout.providers.s3.answers import S3Object
-    from backout.providers.s3.calls import Attributes, Call
+    from backout.providers.s3.answers import S3Object, VersionPage
+    from backout.providers.s3.calls import Attributes, Call, Listing
     from backout.providers.s3.transport import Transport
 
 T = TypeVar("T")
@@ -94,6 +94,12 @@ def copy(
 def delete(bucket: str, key: str, *, version_id: str | None = None) -> Asked[str | None]:
     """DELETE Object; answered with the id of the delete marker that was made or removed."""
     return Asked(calls.delete(bucket, key, version_id=version_id), _parse_marker)
+
+
+def list_versions(bucket: str, listing: Listing) -> Asked[VersionPage]:
+    """GET Bucket object versions, its first page."""
+    call = calls.list_version_page(bucket, listing)
+    return Asked(call, lambda _headers, body: answers.parse_version_page(body))
 
 
 def ask_object(call: Call, key: str, size_bytes: int | None = None) -> Asked[S3Object]:
