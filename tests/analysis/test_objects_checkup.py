@@ -26,7 +26,9 @@ from backout.model.objects.checks import BucketFacts, PermissionLook
 def test_each_state_of_a_bucket(
     facts: BucketFacts, age_s: float | None, takes: bool, state: CheckState, words: str
 ) -> None:
-    found = check_objects(facts, "production", snapshot_age_s=age_s, takes_snapshots=takes, every_s=3600.0)
+    found = check_objects(
+        facts, "production", snapshot_age_s=age_s, snapshot_objects=4, takes_snapshots=takes, every_s=3600.0
+    )
     assert (found.name, found.state) == ("objects", state)
     assert words in found.why
 
@@ -55,7 +57,14 @@ def test_what_was_tried_counts_more_than_the_setting(
 ) -> None:
     """`objects check` writes and deletes an object of its own; doctor only asks."""
     found = check_objects(
-        facts, "production", snapshot_age_s=None, takes_snapshots=False, every_s=3600.0, must_be_kept=True, tried=tried
+        facts,
+        "production",
+        snapshot_age_s=None,
+        snapshot_objects=0,
+        takes_snapshots=False,
+        every_s=3600.0,
+        must_be_kept=True,
+        tried=tried,
     )
     assert (found.level, found.state) == ("must", state)
     assert words in found.why

@@ -19,11 +19,11 @@ from recovery_story import (
 from values import replace
 
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, UsageError, WorldMoved
-from backout.model.database.fence import FenceRole
+from backout.model.database.fence import FenceOrder, FenceRole
 from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
 from backout.model.version import Mark
-from backout.report.recovery import make_record
+from backout.report.recovery import format_lines, make_record
 from backout.runbook.incident.records import list_incidents
 from backout.runbook.recover import deadline
 from backout.runbook.recover.deadline import read_outage
@@ -32,6 +32,7 @@ from backout.runbook.recover.prepare import RecoverAsk, prepare, skip_verificati
 from backout.runbook.recover.tools import RecoverTools
 from backout.runbook.recover.undo import find_undoable
 
+from line import equip
 from polling import until
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def test_everything_is_as_it_was(night: Night) -> None:
     (page,) = night.world.reports.texts.values()
     assert "## What the outside world knows" in page
     assert read_outage(box, shows_page=False) is None
+    unread = "\n".join(format_lines(replace(found, rows=None, lost=())))
+    assert f"is not known; they can be read in {found.kept}" in unread, "not counted is not nothing"
 
 
 def test_it_is_taken_back_to_the_moment_of_its_fence(night: Night) -> None:
@@ -397,3 +400,15 @@ def test_the_deadline_is_told_and_nothing_opens_by_itself(night: Night) -> None:
     night.stop_watching()
     recover(night.tools())
     check_recovered(night)
+
+
+def test_a_fence_is_told_on_another_machine_where_no_page_shows_it(night: Night) -> None:
+    """The platform has no maintenance page, and this journal does not know of the recovery: the database does."""
+    world = night.world
+    world.fence.raise_fence(FenceOrder("recover-0f0f0f0f", "ann@other", world.clock.now() + 600.0, ("app",)))
+    here = equip(night.tools().tools, maintenance=None, fence=lambda: world.fence)
+    outage = read_outage(here, shows_page=False)
+    assert outage is not None
+    assert (outage.run, outage.actor, outage.fence) == ("recover-0f0f0f0f", "ann@other", True)
+    world.fence.live.mark = None
+    assert read_outage(here, shows_page=False) is None

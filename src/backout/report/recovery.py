@@ -127,6 +127,8 @@ def format_lines(found: Recovered) -> list[str]:
         where = found.kept or found.undo_point
         what = "rows" if found.lost else "row versions"
         lines.append(f"written since, and not there any more: {what} in {told}; readable in {where}")
+    elif found.rows is None and found.kept and found.undo_point:
+        lines.append(f"which rows were written since, and are gone, is not known; they can be read in {found.kept}")
     lines += [*_list_queued(found), *found.checked]
     if found.proved:
         lines.append(f"at 0 %: {found.proved}")

@@ -30,7 +30,7 @@ def check_objects(
     every_s: float,
     must_be_kept: bool = False,
     tried: PermissionLook | None = None,
-    snapshot_objects: int = 0,
+    snapshot_objects: int,
 ) -> Check:
     """Return whether what the objects were before is kept.
 

@@ -65,8 +65,8 @@ def read_outage(tools: Toolbox, *, shows_page: bool) -> Outage | None:
         shows_page: whether a maintenance page is live, whoever showed it.
     """
     noted = find_outage(tools)
-    if noted is None and not shows_page:
-        return None
+    if noted is None and not shows_page and tools.platform.maintenance is not None:
+        return None  # where a page would tell, the database is not asked each time
     mark, is_known = None, False
     if tools.recovery.fence is not None:
         with suppress(BackoutError):

@@ -94,27 +94,14 @@ def list_objects_lane(config: Config, *, deploys: bool) -> tuple[Lane, ...]:
 
 
 def _check_objects(config: Config, *, must_be_kept: bool) -> Check:
-    from backout.analysis.checkup.objects import check_objects, name_missing_key
+    from backout.analysis.checkup.objects import name_missing_key
+    from backout.wiring.objects_check import check_bucket
 
     storage = config.environment.storage
     assert storage is not None
     if not (storage.credentials_env or storage.credentials_file):
         return name_missing_key(config.name)
-    from backout.wiring.objects import make_object_tools
-
-    tools = make_object_tools(config)
-    facts, kept = tools.look.read(), tools.snapshots
-    newest = kept.list_manifests()[-1:] if kept else ()
-    now = SystemClock().now() + (facts.clock_ahead_s or 0.0)
-    return check_objects(
-        facts,
-        config.name,
-        snapshot_age_s=now - newest[0].at if newest else None,
-        takes_snapshots=kept is not None,
-        every_s=tools.snapshot_every_s,
-        must_be_kept=must_be_kept,
-        snapshot_objects=newest[0].objects if newest else 0,
-    )
+    return check_bucket(config, must_be_kept=must_be_kept)
 
 
 class _Server:
