@@ -6,6 +6,9 @@ import gzip
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ import pytest
 from store_lab import Store, open_store
 
 from backout.analysis.objects.moment import judge_objects
+from backout.analysis.objects.undo import list_undos
 from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.objects.manifests import ManifestEntry
 from backout.model.objects.versions import ChangeKind, Moment, ObjectChange, Outcome
@@ -23,6 +27,7 @@ from backout.providers.objects.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 KEY = b"a key of thirty-two characters, ok"
 ROOT = "backout/staging/"
@@ -112,6 +117,60 @@ def test_everything_is_as_it_was_with_its_metadata(kept: Kept) -> None:
     assert kept.restore(to) == [Outcome.SAME] * 2, "a second time there is nothing to do but to look"
 
 
+ASK = """import os, pathlib
+from backout.config import load
+from backout.config.environment import Environment
+from backout.wiring.objects_check import find_objects_check
+print(find_objects_check(load(Environment(dict(os.environ)), start=pathlib.Path.cwd()))().why)
+"""
+
+
+@pytest.mark.long
+def test_the_newest_snapshot_is_told_with_its_number_of_objects(kept: Kept, tmp_path: Path) -> None:
+    """By what `status` asks, in a process of its own."""
+    key = "k" * 32
+    kept.store.configure(tmp_path, kept.bucket, history=kept.kept, history_key_env="HISTORY_KEY")
+    kept.put("a", b"one")
+    kept.put("b", b"two")
+    kept.opened(key.encode()).take(lambda _objects: None)
+    variables = {**os.environ, "HISTORY_KEY": key}
+    told = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=tmp_path, env=variables, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip().endswith("of 2 objects")
+
+
+@pytest.mark.long
+def test_a_restore_is_taken_back_from_the_snapshot_before_it(kept: Kept) -> None:
+    """What it overwrote and deleted is in that snapshot; what was written since, or is not in it, is left."""
+    kept.put("changed", b"good", owner="me")
+    kept.put("deleted", b"here")
+    kept.put("since", b"good")
+    kept.take()
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("changed", b"bad", owner="you")
+    kept.put("since", b"bad")
+    kept.delete("deleted")
+    kept.put("new", b"since", owner="you")
+    kept.take()
+    before, name = kept.store.list_live(kept.bucket), kept.history.list_manifests()[-1]
+    moment = Moment(to, kept.next_second() + 60)
+    versions = SnapshotVersions(kept.history, moment)
+    changes = [each.change for each in judge_objects(versions.versions(), moment) if each.change is not None]
+    carried = versions.carry_out(changes, again=False)
+    kept.put("since", b"written after it")
+    undos = list(kept.history.find_contents(name, list_undos(zip(changes, carried, strict=True))))
+    done = {each.key: found.outcome for each, found in zip(undos, versions.carry_out(undos, again=True), strict=True)}
+    assert done == {"changed": Outcome.DONE, "deleted": Outcome.DONE, "new": Outcome.DONE, "since": Outcome.NEWER}
+    after = kept.store.list_live(kept.bucket)
+    assert after.pop("since") != before.pop("since")
+    assert after == before
+    assert kept.store.read(kept.bucket, "changed") == (b"bad", {"owner": "you"})
+    strange = ObjectChange(ChangeKind.COPY, "changed", "x-1", "x-1", "x", 1)
+    assert list(kept.history.find_contents(name, [strange])) == [strange], "not what the snapshot has"
+
+
 @pytest.mark.long
 def test_what_a_later_snapshot_knows_of_before_the_moment_counts(kept: Kept) -> None:
     """It was written after the snapshot before the moment, and before the moment."""
@@ -179,6 +238,34 @@ def test_a_manifest_that_is_damaged_or_of_another_key_is_refused(kept: Kept) -> 
             list(kept.history.manifests.read(name))
         with pytest.raises(Refused, match="is damaged"):
             kept.take()
+
+
+@pytest.mark.long
+def test_a_content_that_is_not_the_one_of_its_manifest_is_not_brought_back(kept: Kept) -> None:
+    """Whoever can write to the history's bucket signs nothing; the others are brought back."""
+    kept.put("k", b"good")
+    kept.put("l", b"good too")
+    kept.put("m", b"good as well")
+    kept.take()
+    to = kept.next_second()
+    kept.next_second()
+    for key in "klm":
+        kept.put(key, b"bad")
+    (name,) = kept.history.list_manifests()
+    located = {each.key: kept.history.locate(each) for each in kept.history.manifests.read(name)}
+    kept.store.boto.put_object(Bucket=kept.kept, Key=located["k"], Body=b"evil")
+    kept.store.boto.delete_object(Bucket=kept.kept, Key=located["l"])
+    moment = Moment(to, kept.next_second() + 60)
+    versions = SnapshotVersions(kept.history, moment)
+    changes = [each.change for each in judge_objects(versions.versions(), moment) if each.change is not None]
+    found = {each.key: done for each, done in zip(changes, versions.carry_out(changes, again=False), strict=True)}
+    assert {key: each.outcome for key, each in found.items()} == {
+        "k": Outcome.FAILED,
+        "l": Outcome.FAILED,
+        "m": Outcome.DONE,
+    }
+    assert "not the one that the manifest names" in found["k"].why
+    assert [kept.store.read(kept.bucket, key) for key in "klm"] == [(b"bad", {}), (b"bad", {}), (b"good as well", {})]
 
 
 def test_an_unsigned_manifest_is_refused_where_there_is_a_key(store: Store) -> None:

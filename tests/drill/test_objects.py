@@ -18,6 +18,7 @@ import pytest
 from store_lab import Store, open_store
 
 from extent import by_extent
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,14 +122,13 @@ def test_a_bad_moment_is_taken_back_while_the_application_writes(store: Store, t
     assert {key: etag for key, etag in live.items() if not key.startswith("live/")} == damaged.then
     assert store.read(damaged.bucket, "m/0000") == (b"good 0", {"owner": "u0"})
     assert store.read(damaged.bucket, "live/now") == (written["live/now"], {})
-    if versions:
-        undone = damaged.run("restore", "--undo", "--yes")
-        assert undone.returncode == 0, undone.stderr
-        assert _json(undone)["verified"] is True
-        live = store.list_live(damaged.bucket)
-        assert {key: etag for key, etag in live.items() if not key.startswith("live/")} == {
-            key: etag for key, etag in before.items() if not key.startswith("live/")
-        }
+    undone = damaged.run("restore", "--undo", "--yes")
+    assert undone.returncode == 0, undone.stderr
+    assert _json(undone)["verified"] is True
+    live = store.list_live(damaged.bucket)
+    assert {key: etag for key, etag in live.items() if not key.startswith("live/")} == {
+        key: etag for key, etag in before.items() if not key.startswith("live/")
+    }
 
 
 @pytest.mark.long
@@ -169,6 +169,31 @@ def test_killed_at_random_moments_and_typed_again(store: Store, tmp_path: Path, 
         trials=rounds,
         failures=0,
     )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("versions", [True, False], ids=["versions", "snapshots"])
+def test_killed_and_taken_back(store: Store, tmp_path: Path, versions: bool) -> None:
+    """Kill -9 while it brings objects back; `--undo` takes back what it did, and does not go on with it."""
+    damaged = Damaged(store, tmp_path, versions=versions, objects=90)
+    before = store.list_live(damaged.bucket)
+    begun = subprocess.Popen(
+        damaged.command("restore", "--to", damaged.to, "--yes"),
+        cwd=tmp_path,
+        env=damaged.variables(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: store.list_live(damaged.bucket) != before or begun.poll() is not None, 120, "it restores")
+    begun.kill()
+    begun.wait()
+    shown = damaged.run("restore", "--undo", "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    undone = damaged.run("restore", "--undo", "--yes")
+    assert undone.returncode == 0, undone.stderr
+    assert _json(undone)["verified"] is True
+    assert store.list_live(damaged.bucket) == before
+    assert damaged.run("restore", "--yes").returncode == 2, "nothing to go on with"
 
 
 def _json(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ from recovery_night import Writer
 from recovery_stage import (
     LOST,
     OBJECTS,
+    PRODUCTION,
     RECOVER,
     begin_night,
     check_ledger,
     damage,
     find_times,
+    kill_in,
     mark_point,
     open_lab,
+    put,
     set_up,
 )
 from store_lab import Store, open_store
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
 MOST_FENCED_S = 30.0
+ALONE = ("recover", "--to", "before-import", "--only", "objects", *PRODUCTION, "--no-wait")
 ROWS = by_extent(0, 0, proof=6_600_000)
 """Of a table beside the application's own: in `make proof` so many that the database has 1 GB."""
 
@@ -131,3 +136,41 @@ def test_a_night_in_which_everything_is_damaged(drillbook: Drillbook, lab: Lab, 
         note=f"a database of {size / 1e9:.2f} GB: fenced {found['fenced_s']:.1f} s, RTO {found['rto_s']:.1f} s, RPO "
         f"{rpo['seconds']:.1f} s ({rpo['rows']} rows, {rpo['objects']} objects); behind the fence: {longest}",
     )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_the_objects_of_a_bucket_without_versions_go_back_and_come_again(drillbook: Drillbook, store: Store) -> None:
+    """Killed while it brings them back, it is taken back; and once more when it came to its end."""
+    trial, bucket = drillbook.trial(), store.make(versions=False)
+    for name, text in (("access.json", json.dumps(store.access)), ("key", "k" * 40)):
+        (trial.folder / name).touch(mode=0o600)
+        (trial.folder / name).write_text(text, encoding="utf-8")
+    storage = (
+        f'storage = {{ provider = "s3", bucket = "{bucket}", history = "{store.make(versions=False)}", '
+        f'credentials_file = "{trial.folder / "access.json"}", history_key_file = "{trial.folder / "key"}" }}'
+    )
+    trial.replace((r"(?m)^database = .*$", storage), (r'watch = "\d+s"', 'watch = "8s"'))
+    trial.make_live(drillbook.good)
+    put(store, bucket, range(OBJECTS), b"good")
+    good = store.list_live(bucket)
+    time.sleep(1.1)
+    assert trial.run("objects", "snapshot").code == 0
+    assert trial.run("recover", "--mark", "before-import").code == 0
+    time.sleep(2.2)
+    put(store, bucket, range(OBJECTS // 3), b"spoiled")
+    put(store, bucket, range(OBJECTS, OBJECTS + 3), b"created")
+    store.boto.delete_object(Bucket=bucket, Key=f"models/{OBJECTS - 1:03}")
+    damaged = store.list_live(bucket)
+    kill_in(trial, "restore_objects", ALONE, 0.05)
+    undone = trial.run("recover", "--undo", *PRODUCTION, "--no-wait", "--json")
+    assert undone.code == 0, undone.err
+    assert store.list_live(bucket) == damaged
+    done = trial.run(*ALONE, "--json")
+    assert done.code == 0, done.err
+    assert store.list_live(bucket) == good
+    time.sleep(1.1)
+    undone = trial.run("runs", "undo", done.json["run_id"], *PRODUCTION, "--json")
+    assert undone.code == 0, undone.err
+    assert undone.json["parts"]["objects"]["action"] == "undo"
+    assert store.list_live(bucket) == damaged

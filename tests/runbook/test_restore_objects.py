@@ -17,7 +17,8 @@ from backout.ports import find_result
 from backout.providers.files.object_notes import FileChangeNotes
 from backout.providers.memory.objects import Content
 from backout.runbook.objects.check import judge_bucket
-from backout.runbook.objects.restore import ObjectActions, foresee, prepare, prepare_undo
+from backout.runbook.objects.restore import ObjectActions, foresee, prepare
+from backout.runbook.objects.undo import has_begun, prepare_undo
 
 from extent import sampled
 
@@ -105,7 +106,7 @@ def test_an_undo_leaves_what_was_written_since(damaged: DamagedBucket) -> None:
 
 
 def test_there_is_no_undo_without_a_restore_or_without_its_notes(damaged: DamagedBucket) -> None:
-    with pytest.raises(UsageError, match="no finished restore"):
+    with pytest.raises(UsageError, match="no restore of objects"):
         prepare_undo(damaged.tools(), None)
     restore(damaged.tools(), damaged.ago())
     for path in (damaged.folder / "notes").iterdir():
@@ -224,6 +225,33 @@ def test_crashed_at_every_moment_and_typed_again(tmp_path: Path, proof: Record) 
         trials=len(tried),
         failures=0,
     )
+
+
+def test_crashed_at_every_moment_and_taken_back(tmp_path: Path) -> None:
+    """What it had done until then is undone, whether it was noted or not; no version is lost."""
+    (tmp_path / "count").mkdir()
+    for moment in sampled(count_moments(tmp_path / "count"), 4):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        story, left = DamagedBucket(folder), [moment]
+        before = story.bucket.live()
+        story.world.before_call = story.world.after_call = make_crash(left)
+        with pytest.raises(Crash):
+            restore(story.tools(make_crash(left)), story.ago())
+        story.world.before_call = story.world.after_call = None
+        tools = story.tools()
+        newest = next(iter(tools.runs.runs("production/objects")), None)
+        if newest is None or not has_begun(tools, newest):
+            assert story.bucket.live() == before, moment
+            continue
+        plan = prepare_undo(tools, None)
+        if not newest.state.is_over:
+            tools.runs.ask(newest.id, "abort", actor="ops@host", reason="taken back")
+        run = tools.journal.submit(plan, actor="ops@host", reason="it was the wrong moment")
+        assert is_done(tools.journal.drive(run, ObjectActions(tools), actor="ops@host")), moment
+        assert story.bucket.live() == before, moment
+        assert story.kept.items() <= story.bucket.contents().items()
+        assert results(tools)[1].compared.verified is True
 
 
 def make_crash(left: list[int]) -> Callable[[str], None]:

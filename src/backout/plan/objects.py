@@ -44,6 +44,7 @@ def plan_undo(environment: str, step: UndoObjectsStep) -> Plan:
     """Return the plan that takes a restore back."""
     restore = RestoreObjectsStep(bucket=step.bucket)
     steps = (
+        *(() if step.manifest is None else (_make_snapshot_step(step.bucket),)),
         Step.of(f"note what takes run {step.of} back", step),
         Step.of("take it back, but for what was written since; no version is destroyed", restore),
         Step.of("list the bucket again and compare", CompareObjectsStep(bucket=step.bucket, prefix=step.prefix)),
@@ -61,9 +62,8 @@ def plan_restore(environment: str, bucket: str, prefix: str, moment: Moment, *, 
     what = f"{bucket}/{prefix}" if prefix else bucket
     survey = SurveyObjectsStep(bucket=bucket, prefix=prefix, to=moment.to, until=moment.until, slack_s=moment.slack_s)
     listed = f"compare {what} with its snapshots" if snapshot else f"list the versions of {what}"
-    first = Step.of("store what the bucket holds now in its history", SnapshotObjectsStep(bucket=bucket))
     steps = (
-        *((first,) if snapshot else ()),
+        *((_make_snapshot_step(bucket),) if snapshot else ()),
         Step.of(
             f"{listed}, and note what brings each object back to {at}",
             survey,
@@ -76,3 +76,7 @@ def plan_restore(environment: str, bucket: str, prefix: str, moment: Moment, *, 
         ),
     )
     return Plan(PlanKind.RECOVER, name_lane(environment), f"objects of {what} to {at}", steps)
+
+
+def _make_snapshot_step(bucket: str) -> Step:
+    return Step.of("store what the bucket holds now in its history", SnapshotObjectsStep(bucket=bucket))

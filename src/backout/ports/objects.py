@@ -69,6 +69,13 @@ class Snapshots(Protocol):
         """
         ...
 
+    def find_contents(self, name: ManifestName, undos: Iterable[ObjectChange]) -> Iterator[ObjectChange]:
+        """Yield undos, each with the content by which a snapshot has what its object was before the restore.
+
+        What the snapshot does not have stays as it is, and fails alone. Raises Refused: it is damaged, or not signed.
+        """
+        ...
+
     def prune(self, before: float) -> int:
         """Remove what no moment from then on needs (Unix seconds); return how many manifests went."""
         ...

@@ -40,7 +40,11 @@ Examples:
 @click.option("--to", metavar="TIME", help="The moment before the damage, by the store's clock.")
 @click.option("--until", metavar="TIME", help="The end of the damage: what was written later stays (now).")
 @click.option("--prefix", metavar="PREFIX", help="Only the objects below it; default: storage.prefix.")
-@click.option("--undo", is_flag=True, help="Take the newest restore back, but for what was written since.")
+@click.option(
+    "--undo",
+    is_flag=True,
+    help="Take the newest restore back, but for what was written since: also one that was interrupted.",
+)
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @click.option("-n", "--dry-run", is_flag=True, help="List the bucket, count what would be done, and change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
@@ -69,18 +73,17 @@ def restore(
     config = shell.config()
     stop = _make_stop(shell)
     tools, live = open_object_tools(shell, stop)
-    unfinished = None if dry_run else _find_unfinished(tools)
+    unfinished = _find_unfinished(tools) if undo or not dry_run else None
+    if undo:
+        if to or until or prefix:
+            raise UsageError("--undo takes back what the newest restore did: it has no moment and no prefix")
+        return _undo(shell, (tools, live, stop), unfinished, message=message, dry_run=dry_run, typed=typed)
     if unfinished is not None:
         if unfinished.state is not RunState.INTERRUPTED or to is not None:
             from backout.cli.support.session import make_busy_error
 
             raise make_busy_error(unfinished)
-        shell.output.say(f"going on with run {unfinished.id} ({shorten(unfinished.plan.why)}), which was interrupted")
-        return _finish(shell, tools, _drive(tools, live, stop, unfinished.id))
-    if undo:
-        if to or until or prefix:
-            raise UsageError("--undo takes back what the newest restore did: it has no moment and no prefix")
-        return _undo(shell, (tools, live, stop), message=message, dry_run=dry_run, typed=typed)
+        return _go_on(shell, (tools, live, stop), unfinished)
     if to is None:
         raise UsageError("no --to, and no interrupted restore to go on with", hint="backout objects restore --help")
     storage = config.environment.storage
@@ -100,23 +103,53 @@ def restore(
     return _finish(shell, tools, _drive(tools, live, stop, run))
 
 
+def _go_on(shell: Shell, session: tuple[ObjectTools, Live, StopRequest], run: Run) -> int:
+    shell.output.say(f"going on with run {run.id} ({shorten(run.plan.why)}), which was interrupted")
+    return _finish(shell, session[0], _drive(*session, run.id))
+
+
 def _undo(
     shell: Shell,
     session: tuple[ObjectTools, Live, StopRequest],
+    unfinished: Run | None,
     *,
     message: str | None,
     dry_run: bool,
     typed: str | None,
 ) -> int:
+    """Take the newest restore back, also one that was interrupted; an undo that was goes on.
+
+    Raises:
+        Busy: another process drives it.
+    """
     from backout.cli.support.confirm import confirm
     from backout.cli.support.outcome import show_dry_run
-    from backout.runbook.objects.restore import prepare_undo
+    from backout.model.steps.objects import UndoObjectsStep
+    from backout.runbook.objects.undo import has_begun, prepare_undo
 
     tools, live, stop = session
+    if unfinished is not None and unfinished.state is not RunState.INTERRUPTED:
+        from backout.cli.support.session import make_busy_error
+
+        raise make_busy_error(unfinished)
+    if unfinished is not None and unfinished.plan.has(UndoObjectsStep):
+        if dry_run:
+            return show_dry_run(shell, "objects", unfinished.plan, {"bucket": tools.bucket})
+        return _go_on(shell, session, unfinished)
+    if unfinished is not None and not has_begun(tools, unfinished):
+        what = f"run {unfinished.id} has changed no object: it is ended"
+        if not dry_run:
+            why = confirm(shell, shell.config(), f"end run {unfinished.id}", message=message, typed=typed)
+            tools.runs.ask(unfinished.id, "abort", actor=tools.actor, reason=why)
+        payload = {"environment": tools.environment, "run_id": unfinished.id, "dry_run": dry_run, "verified": None}
+        shell.output.result("objects", payload, what)
+        return 0
     plan = prepare_undo(tools, None)
     if dry_run:
         return show_dry_run(shell, "objects", plan, {"bucket": tools.bucket})
     reason = confirm(shell, shell.config(), f"bring the {plan.why}", message=message, typed=typed)
+    if unfinished is not None:
+        tools.runs.ask(unfinished.id, "abort", actor=tools.actor, reason="taken back")
     run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
     return _finish(shell, tools, _drive(tools, live, stop, run))
 
@@ -192,7 +225,7 @@ def _finish(shell: Shell, tools: ObjectTools, run: Run) -> int:
         "verified": second.verified,
     }
     shell.output.result("objects", payload, "\n".join(describe_end(survey, restored, second)))
-    if not is_undo and tools.snapshots is None and survey.changes:
+    if not is_undo and survey.changes:
         shell.output.next(f"backout objects restore --undo -e {tools.environment}  # takes it back")
     if second.verified is False or survey.archived:
         return 1

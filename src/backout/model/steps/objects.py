@@ -56,6 +56,7 @@ class UndoObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=True)
     Args:
         of: the restore's run.
         until: when that one was asked for: what was written later, but by the restore itself, stays.
+        manifest: of the snapshot that it took first; None of a bucket that keeps versions.
     """
 
     action: ClassVar[str] = "undo_objects"
@@ -63,11 +64,12 @@ class UndoObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=True)
     prefix: str
     of: str
     until: float
+    manifest: ManifestName | None = None
 
     @property
     def moment(self) -> Moment:
         """The moment that it is compared with; nothing is judged by it."""
-        return Moment(self.until, self.until)
+        return Moment(self.until if self.manifest is None else self.manifest.at, self.until)
 
 
 class RestoreObjectsResult(Result, frozen=True, kw_only=True):

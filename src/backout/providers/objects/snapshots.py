@@ -26,7 +26,7 @@ from backout.providers.objects.versions import COPIED_AT_ONCE_BYTES, PART_BYTES,
 from backout.providers.s3.failures import S3Denied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from backout.model.objects.versions import Moment, ObjectChange
     from backout.providers.objects.gate import Gate
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from backout.providers.s3.client import S3Client
 
 _BATCH: Final = 500
-_GONE: Final = frozenset({404, 412})
+_ANOTHER: Final = 412
+_GONE: Final = frozenset({404, _ANOTHER})
 ABSENT: Final = "absent"
 """Stands for the id of the newest version where the bucket has no such object."""
 
@@ -101,6 +102,19 @@ class SnapshotHistory:
                 raise BackoutError("the manifest reads differently from what was written", where=self.history)
         return name
 
+    def find_contents(self, name: ManifestName, undos: Iterable[ObjectChange]) -> Iterator[ObjectChange]:
+        """Yield undos, each with the content by which a snapshot has what its object was before the restore.
+
+        Raises:
+            Refused: the manifest is damaged, or is not signed.
+        """
+        with Tables() as tables:
+            tables.fill("kept", self.manifests.read(name))
+            for each in undos:
+                kept = tables.find("kept", each.key)
+                is_it = kept is not None and (kept.etag, kept.size_bytes) == (each.etag, each.size_bytes)
+                yield replace(each, version_id=make_content(kept)) if kept is not None and is_it else each
+
     def prune(self, before: float) -> int:
         """Remove what no moment from then on needs (Unix seconds); return how many manifests went."""
         older = [each for each in self.list_manifests() if each.at <= before]
@@ -117,7 +131,7 @@ class SnapshotHistory:
 
     def locate(self, entry: ManifestEntry) -> str:
         """Return the key of a content."""
-        return self.locate_content(entry.key, f"{entry.stored}-{entry.etag}")
+        return self.locate_content(entry.key, make_content(entry))
 
     def locate_content(self, key: str, content: str) -> str:
         """Return the key of a content, which is named by its manifest and its etag."""
@@ -193,6 +207,7 @@ class SnapshotVersions:
     def __init__(self, history: SnapshotHistory, moment: Moment) -> None:
         self._history = history
         self._moment = moment
+        self._hashes = True  # as far as is known: see _check_content
 
     def versions(self) -> Iterator[ObjectVersion]:
         """Yield of each object what it is now, or a marker, and below it what it was.
@@ -230,9 +245,8 @@ class SnapshotVersions:
                 else:
                     yield ObjectVersion(key, make_id(live), live.at, live.etag, live.size_bytes)
                 if then is not None:
-                    content = f"{then.stored}-{then.etag}"
                     at = min(then.at, to - self._moment.slack_s - 2)  # the manifest says that it was there then
-                    yield ObjectVersion(key, content, at, then.etag, then.size_bytes)
+                    yield ObjectVersion(key, make_content(then), at, then.etag, then.size_bytes)
 
     def _check_covered(self, name: ManifestName, covered: str | None) -> None:
         """Refuse what the snapshot of then does not cover: all of it would look like what was created since."""
@@ -302,9 +316,38 @@ class SnapshotVersions:
         return Carried(Outcome.DONE, ABSENT)
 
     def _copy_back(self, key: str, content: str, size_bytes: int) -> S3Object:
-        history = self._history
-        source = history.history, history.locate_content(key, content)
-        return copy_object(history.client, source, (history.bucket, key), "", size_bytes)
+        """Copy a content over the object. Raises ProviderRejected: it is not the one that its manifest names."""
+        history, etag = self._history, content.partition("-")[2]
+        source, target = (history.history, history.locate_content(key, content)), (history.bucket, key)
+        if self._hashes and "-" not in etag:  # of an upload in parts the copy has another etag
+            try:
+                return copy_object(history.client, source, target, etag, size_bytes)
+            except ProviderRejected as refused:
+                if refused.status != _ANOTHER:
+                    raise
+            self._check_content(source)
+        return copy_object(history.client, source, target, "", size_bytes)
+
+    def _check_content(self, source: tuple[str, str]) -> None:
+        """Look at a content whose etag is not that of its manifest; in an encrypted bucket each copy has another one.
+
+        Raises:
+            ProviderRejected: the store's etags are hashes, so it is another content.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        with self._history.client.get(*source) as body:
+            for chunk in body:
+                digest.update(chunk)
+        found = self._history.client.head(*source)
+        self._hashes = found is not None and found.etag == digest.hexdigest()
+        if self._hashes:
+            what = "its content in the history is not the one that the manifest names"
+            raise ProviderRejected(what, status=_ANOTHER, where="/".join(source))
+
+
+def make_content(entry: ManifestEntry) -> str:
+    """Return the name of a content among those of its object."""
+    return f"{entry.stored}-{entry.etag}"
 
 
 def make_id(live: ManifestEntry) -> str:

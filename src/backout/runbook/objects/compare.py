@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from backout.ports import BucketVersions, StepContext
     from backout.runbook.objects.tools import ObjectTools
 
+CHUNK: Final = 1000
+"""How many changes of a restore are recorded as done at a time."""
 READ_AT_MOST_BYTES: Final = 1_000_000_000
 """What is read in all of objects whose content the store's own words do not tell."""
 _LOOKED_AT: Final = 60
@@ -152,7 +154,10 @@ class Comparison:
         if change.kind is not ChangeKind.COPY:
             return True
         self._copies += 1
-        told = newest.etag == change.etag and newest.size_bytes == change.size_bytes
+        if newest.size_bytes != change.size_bytes:
+            self._add_difference(change.key, f"the copy has {newest.size_bytes:,} bytes, not {change.size_bytes:,}")
+            return False
+        told = newest.etag == change.etag
         if told and self._copies % self._every:
             return True
         if not told:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.objects.moment import judge_objects
 from backout.analysis.objects.survey import Surveying
-from backout.analysis.objects.undo import list_undos
 from backout.decoding import decode_values
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.clock import to_utc
-from backout.model.incident.incident import RunState
 from backout.model.objects.progress import ObjectProgress
 from backout.model.objects.surveys import MOST_NAMES, FailedObject
-from backout.model.objects.versions import ChangeKind, Judgement, Moment, Outcome
+from backout.model.objects.versions import ChangeKind, Moment, Outcome
 from backout.model.steps.objects import (
     CompareObjectsStep,
     RestoreObjectsResult,
@@ -25,12 +23,13 @@ from backout.model.steps.objects import (
     SurveyObjectsStep,
     UndoObjectsStep,
 )
-from backout.plan.objects import get_order, name_lane, plan_restore, plan_undo
+from backout.plan.objects import plan_restore
 from backout.plan.target import parse_time
-from backout.ports import Action, AnyAction, Done, NotDone, list_progress
+from backout.ports import Action, AnyAction, Done, NotDone
 from backout.runbook.action_table import ActionTable
-from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
+from backout.runbook.objects.compare import CHUNK, CompareObjects, count_noted, find_survey
 from backout.runbook.objects.tools import ObjectTools
+from backout.runbook.objects.undo import UndoObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.ports import Probe, Snapshots, StepContext
 
-_CHUNK: Final = 1000
 _SKEW_IGNORED_S: Final = 1.5
 """A store tells its clock in whole seconds, and the answer takes a while."""
 
@@ -158,67 +156,6 @@ class SurveyObjects(Action[SurveyObjectsStep, SurveyObjectsResult]):
         return SurveyObjectsResult(survey=found)
 
 
-def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
-    """Return the plan that takes a restore of objects back.
-
-    Args:
-        run: its id, or the beginning of it; None: the newest one.
-
-    Raises:
-        UsageError: there is none.
-        Refused: the bucket keeps no versions, or what the restore noted is not on this host.
-    """
-    runs = tools.runs.runs(name_lane(tools.environment))
-    done = [each for each in runs if each.state is RunState.DONE and each.plan.has(RestoreObjectsStep)]
-    found = next((each for each in done if run is None or each.id.startswith(run)), None)
-    if found is None:
-        raise UsageError("no finished restore of objects to take back", where=run or tools.environment)
-    if tools.snapshots is not None:
-        at = to_utc(found.started_at).strftime("%Y-%m-%d %H:%M:%S")
-        raise Refused(
-            "a bucket without versions is taken back to the snapshot that the restore took first",
-            where=tools.bucket,
-            options=(f'Type the moment: backout objects restore --to "{at}" -e {tools.environment}.',),
-        )
-    count_noted(tools, found.id)
-    order = get_order(found.plan)
-    undo = UndoObjectsStep(bucket=order.bucket, prefix=order.prefix, of=found.id, until=order.until)
-    return plan_undo(tools.environment, undo)
-
-
-class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
-    """Step `undo_objects` {bucket, prefix, of, until}: the opposite of each change is noted.
-
-    Of a restore that was interrupted, what it was about to do is completed first: else nobody knows how far that got.
-    """
-
-    arguments = UndoObjectsStep
-
-    def __init__(self, tools: ObjectTools) -> None:
-        self._tools = tools
-
-    def do(self, args: UndoObjectsStep, context: StepContext) -> SurveyObjectsResult:
-        """Return {survey}."""
-        tools = self._tools
-        taking = Surveying()
-        self._complete(args.of)
-        undos = list_undos(tools.notes.settled(args.of))
-        tools.notes.note(context.run, taking.pass_on(Judgement(each.key, each) for each in undos))
-        return SurveyObjectsResult(survey=taking.finish())
-
-    def _complete(self, run: str) -> None:
-        tools = self._tools
-        interrupted = tools.runs.find(run)
-        assert interrupted is not None
-        told = list_progress(tools.journal, interrupted, RestoreObjectsStep)
-        if not told or (begin := decode_values(told[-1]["done"], int)) >= count_noted(tools, run):
-            return
-        survey = find_survey(tools, run)
-        changes = tools.notes.read(run, begin, _CHUNK)
-        carried = tools.versions(survey.prefix, survey.moment).carry_out(changes, again=True)
-        tools.notes.settle(run, begin, carried)
-
-
 class SnapshotObjects(Action[SnapshotObjectsStep, SnapshotObjectsResult]):
     """Step `snapshot_objects` {bucket}: what is overwritten in a bucket without versions is kept nowhere else."""
 
@@ -256,7 +193,7 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         bucket = tools.versions(survey.prefix, survey.moment)
         context.progress({"done": begin})
         while begin < total:
-            changes = tools.notes.read(run, begin, _CHUNK)
+            changes = tools.notes.read(run, begin, CHUNK)
             tell = partial(self._tell, begin, total)
             carried = bucket.carry_out(changes, again=again or is_undo, hear=tell)
             tools.notes.settle(run, begin, carried)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident.incident import RunState
-from backout.model.steps.objects import RestoreObjectsStep, UndoObjectsStep
+from backout.model.steps.objects import RestoreObjectsStep
 from backout.model.steps.recovery import (
     FenceStep,
     MaintenanceStep,
@@ -24,12 +24,10 @@ from backout.model.steps.recovery import (
 from backout.model.steps.restore import ExchangeStep
 from backout.model.triggers import Coverage, Fate
 from backout.plan.exchange_back import make_exchange_back, make_start_plan
-from backout.plan.objects import get_order
-from backout.plan.objects import plan_undo as plan_objects_undo
 from backout.plan.recovery import LEFT_OUT, PARTS, STAYS, CodeChange, Recovery, Stops, is_recovery, make_recovery_plan
 from backout.ports import find_result
 from backout.report.times import format_time
-from backout.runbook.objects.compare import count_noted
+from backout.runbook.objects.undo import plan_undo_of
 from backout.runbook.recover.lift import is_lifting, open_again
 from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_by_hand, make_mark
 from backout.runbook.recover.tools import LIFTED, LIFTING, look_how_far
@@ -107,7 +105,7 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
     planned, order = run.plan.arguments(MaintenanceStep), run.plan.arguments(RecoverReportStep)
     is_open = find_result(box.runs, run.id, OpenStep) is not None
     database = _plan_database(tools, run, make_mark(tools, f"undo {run.id}"), is_open=is_open)
-    objects, notes = _plan_objects(tools, run)
+    objects = _plan_objects(tools, run)
     live = find_underneath(box.deployments.history())
     is_page = box.versions.detail(live.main).is_maintenance
     undone = {"database": database is not None, "objects": objects is not None}
@@ -133,7 +131,7 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
                 for name, part in parts.items()
                 if part.action == back.action
             ),
-            notes=(*(database.notes if database is not None else ()), *notes),
+            notes=database.notes if database is not None else (),
             undoes=run.id,
         ),
         make_by_hand(tools, _survey(tools)),
@@ -184,18 +182,12 @@ def _plan_database(tools: RecoverTools, run: Run, mark: str, *, is_open: bool) -
     return make_start_plan(run.environment, exchange.data_directory) if _is_down(tools, run) else None
 
 
-def _plan_objects(tools: RecoverTools, run: Run) -> tuple[Plan | None, tuple[str, ...]]:
-    """Return the plan that takes the objects back, None where none was changed; and what a person has to do."""
+def _plan_objects(tools: RecoverTools, run: Run) -> Plan | None:
+    """Return the plan that takes the objects back, None where none was changed."""
     begun = {str(event.data.get("action")) for event in tools.tools.journal.events(run=run.id, kind="step.start")}
     if tools.objects is None or RestoreObjectsStep.action not in begun:
-        return None, ()
-    if tools.objects.snapshots is not None:
-        line = f'backout objects restore --to "{format_time(run.started_at)}" -e {run.environment}'
-        return None, (f"a bucket without versions is taken back to the snapshot that was taken first: `{line}`",)
-    count_noted(tools.objects, run.id)
-    order = get_order(run.plan)
-    undo = UndoObjectsStep(bucket=order.bucket, prefix=order.prefix, of=run.id, until=order.until)
-    return plan_objects_undo(run.environment, undo), ()
+        return None
+    return plan_undo_of(tools.objects, run)
 
 
 def _find_stops(tools: RecoverTools, run: Run, *, shows: bool) -> Stops:

@@ -1,0 +1,111 @@
+"""Taking a restore of objects back, from what it noted: also one that was interrupted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.objects.survey import Surveying
+from backout.analysis.objects.undo import list_undos
+from backout.decoding import decode_values
+from backout.errors import BackoutError, Refused, UsageError
+from backout.model.clock import to_utc
+from backout.model.incident.incident import RunState
+from backout.model.objects.versions import Judgement
+from backout.model.steps.objects import (
+    RestoreObjectsStep,
+    SnapshotObjectsStep,
+    SurveyObjectsResult,
+    UndoObjectsStep,
+)
+from backout.plan.objects import get_environment, get_order, name_lane, plan_undo
+from backout.ports import Action, find_result, list_progress
+from backout.runbook.objects.compare import CHUNK, count_noted, find_survey
+
+if TYPE_CHECKING:
+    from backout.model.incident.incident import Run
+    from backout.model.plan import Plan
+    from backout.ports import StepContext
+    from backout.runbook.objects.tools import ObjectTools
+
+
+def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
+    """Return the plan that takes a restore of objects back.
+
+    Args:
+        run: its id, or the beginning of it; None: the newest one that changed anything, or was about to.
+
+    Raises:
+        UsageError: there is none.
+        BackoutError: as `plan_undo_of`.
+    """
+    runs = tools.runs.runs(name_lane(tools.environment))
+    begun = (each for each in runs if each.plan.has(RestoreObjectsStep) and has_begun(tools, each))
+    found = next((each for each in begun if run is None or each.id.startswith(run)), None)
+    if found is None:
+        raise UsageError("no restore of objects to take back", where=run or tools.environment)
+    return plan_undo_of(tools, found)
+
+
+def has_begun(tools: ObjectTools, run: Run) -> bool:
+    """Whether a restore of objects has changed anything, or was about to."""
+    return run.state is RunState.DONE or bool(list_progress(tools.journal, run, RestoreObjectsStep))
+
+
+def plan_undo_of(tools: ObjectTools, run: Run) -> Plan:
+    """Return the plan that takes the objects of a run back.
+
+    Raises:
+        Refused: the bucket keeps no versions, and the run took no snapshot.
+        BackoutError: what the run noted is not on this host any more.
+    """
+    environment, taken = get_environment(run.environment), None
+    if run.plan.has(SnapshotObjectsStep):
+        taken = find_result(tools.runs, run.id, SnapshotObjectsStep)
+    if tools.snapshots is not None and taken is None:
+        at = to_utc(run.started_at).strftime("%Y-%m-%d %H:%M:%S")
+        raise Refused(
+            f"the bucket keeps no versions, and run {run.id} took no snapshot of it",
+            where=tools.bucket,
+            options=(f'Return to an earlier one: backout objects restore --to "{at}" -e {environment}.',),
+        )
+    count_noted(tools, run.id)
+    order, manifest = get_order(run.plan), None if taken is None else taken.manifest
+    undo = UndoObjectsStep(bucket=order.bucket, prefix=order.prefix, of=run.id, until=order.until, manifest=manifest)
+    return plan_undo(environment, undo)
+
+
+class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
+    """Step `undo_objects` {bucket, prefix, of, until, manifest}: the opposite of each change is noted.
+
+    Of a restore that was interrupted, what it was about to do is completed first: else nobody knows how far that got.
+    """
+
+    arguments = UndoObjectsStep
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def do(self, args: UndoObjectsStep, context: StepContext) -> SurveyObjectsResult:
+        """Return {survey}. Raises BackoutError: the snapshot that it goes by cannot be read any more."""
+        tools = self._tools
+        taking = Surveying()
+        self._complete(args.of)
+        undos = list_undos(tools.notes.settled(args.of))
+        if args.manifest is not None:
+            if tools.snapshots is None:
+                raise BackoutError("the bucket has no history any more: storage.history is not set", where=args.bucket)
+            undos = tools.snapshots.find_contents(args.manifest, undos)
+        tools.notes.note(context.run, taking.pass_on(Judgement(each.key, each) for each in undos))
+        return SurveyObjectsResult(survey=taking.finish())
+
+    def _complete(self, run: str) -> None:
+        tools = self._tools
+        interrupted = tools.runs.find(run)
+        assert interrupted is not None
+        told = list_progress(tools.journal, interrupted, RestoreObjectsStep)
+        if not told or (begin := decode_values(told[-1]["done"], int)) >= count_noted(tools, run):
+            return
+        survey = find_survey(tools, run)
+        changes = tools.notes.read(run, begin, CHUNK)
+        carried = tools.versions(survey.prefix, survey.moment).carry_out(changes, again=True)
+        tools.notes.settle(run, begin, carried)
