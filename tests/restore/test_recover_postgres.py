@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from kept import template
 from recovery_lab import opened
 from recovery_night import RealNight
-from recovery_story import SECRETS, recover
+from recovery_story import SECRETS, recover, take_back
+from values import replace
 
 from backout.model.incident.incident import RunState
 from backout.model.steps.recovery import FenceStep, OpenStep
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from recovery_lab import Lab
 
     from backout.model.incident.incident import Run
+    from backout.ports import Rescuer
     from backout.runbook.toolbox import Toolbox
 
 ROLE = "SELECT rolcanlogin, rolconnlimit, shobj_description(oid, 'pg_authid') FROM pg_authid WHERE rolname = 'app'"
@@ -64,7 +66,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
-@pytest.mark.rotating("recoveries", 2)
+@pytest.mark.rotating("recoveries", 5)
 @pytest.mark.long
 def test_everything_goes_back_and_no_acknowledged_write_is_lost(lab: Lab, tmp_path: Path) -> None:
     """The ledger of an application that connects every 10 ms tells: before, between, and after."""
@@ -107,7 +109,7 @@ def test_everything_goes_back_and_no_acknowledged_write_is_lost(lab: Lab, tmp_pa
     assert found.fenced_s < found.rto_s
 
 
-@pytest.mark.rotating("recoveries", 2)
+@pytest.mark.rotating("recoveries", 5)
 @pytest.mark.long
 def test_where_damaged_rows_are_enough_everything_written_since_stays(lab: Lab, tmp_path: Path) -> None:
     """The transaction that did the damage is named: its rows come back, and no acknowledged write is lost at all."""
@@ -130,3 +132,59 @@ def test_where_damaged_rows_are_enough_everything_written_since_stays(lab: Lab, 
     assert lab.rows("SELECT count(*) FROM orders WHERE name LIKE '% spoiled'") == [(0,)]
     assert night.bucket.live() == night.then
     assert read_outcome(box, run).rows is None
+
+
+class Died(BaseException):
+    """The process dies here: nothing of ours may catch it."""
+
+
+class Dying:
+    """A rescuer whose process dies when it begins, when it has written something, or when it has written all."""
+
+    def __init__(self, rescuer: Rescuer, when: str) -> None:
+        self._rescuer = rescuer
+        self._when = when
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rescuer, name)
+
+    def rescue(self, damage: Any, before: str, after: str, kept: Path, progress: Any, **more: Any) -> Any:
+        def hear(*told: Any) -> None:
+            progress(*told)
+            if self._when == "on its way" and any(kept.glob("*.json")):
+                raise Died
+
+        if self._when == "when it begins":
+            raise Died
+        self._rescuer.rescue(damage, before, after, kept, hear, **more)
+        raise Died
+
+
+@pytest.mark.rotating("recoveries", 5)
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["when it begins", "on its way", "at its end"])
+def test_a_rescue_that_died_is_taken_back(lab: Lab, tmp_path: Path, when: str) -> None:
+    """Everything is as before the recovery, the damage included, and no acknowledged write is lost."""
+    night = RealNight(tmp_path, lab=lab)
+    spoiled = "SELECT count(*) FROM orders WHERE name LIKE '% spoiled'"
+    damaged, objects = lab.rows(spoiled), night.bucket.live()
+    tools = night.tools()
+    assert tools.restoring is not None
+    made = tools.restoring.rescuer
+    dying = replace(tools, restoring=replace(tools.restoring, rescuer=lambda database: Dying(made(database), when)))
+    with night.writer:
+        time.sleep(0.5)
+        with pytest.raises(Died):
+            recover(dying, RecoverAsk("night", damage=night.xid))
+        assert not night.writer.write("through the fence")
+        undone = take_back(night.tools())
+        time.sleep(0.5)
+    assert undone is not None
+    assert undone.state is RunState.DONE
+    rows = {name.removesuffix(" spoiled") for name in night.server.rows()}
+    assert {name for name, _ in night.writer.ledger} <= rows
+    assert lab.rows(spoiled) == damaged
+    assert lab.rows("SELECT count(*) FROM information_schema.columns WHERE column_name = 'total'") == [(0,)]
+    assert night.world.live.sole == night.bad.id
+    assert night.bucket.live() == objects
+    assert night.writer.write("once it was taken back")

@@ -12,7 +12,6 @@ from backout.errors import Refused
 from backout.model.database.branch import BranchTarget
 from backout.model.database.rescue import Damage, RescueReport
 from backout.model.database.wal import parse_lsn
-from backout.model.names import parse_id
 from backout.model.steps.branches import (
     BranchAfterStep,
     BranchBeforeStep,
@@ -39,10 +38,9 @@ from backout.report.database.branches import make_record
 from backout.runbook.recovery.managed import BRANCH_SWAPPED, find_branch
 from backout.runbook.recovery.steps.branch_copy import CompareBranchCopy, NoteBranchCopies
 from backout.runbook.recovery.steps.comparison import compare_rows, make_evidence, note_newer
-from backout.runbook.recovery.steps.rescue import check_nothing_left
+from backout.runbook.recovery.steps.rescue import check_nothing_left, note_rescue
 from backout.runbook.recovery.steps.side import make_progress_teller
 from backout.runbook.recovery.steps.undo import undo_actions
-from backout.runbook.recovery.tools import RESCUED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,13 +108,10 @@ class RescueFromBranches(Action[BranchRescueStep, RescueReport]):
 
     def do(self, args: BranchRescueStep, context: StepContext) -> RescueReport:
         """Return what was written, by table; done twice, it finds nothing left to do."""
-        own, mark = self._tools.own, args.mark
+        own = self._tools.own
         damage, before, after = _read_run(self._tools, args, context.run)
-        rescuer = own.rescuer(args.database)
-        # Recorded before anything is written: a rescue that stays half-done can be undone as well.
-        note: dict[str, Json] = {"mark": mark, "database": args.database}
-        own.journal.note(own.environment, RESCUED, context.run, note, actor=own.actor)
-        return rescuer.rescue(damage, before, after, own.kept / parse_id(mark), make_progress_teller(context, own))
+        kept = note_rescue(own, context.run, args.mark, args.database)
+        return own.rescuer(args.database).rescue(damage, before, after, kept, make_progress_teller(context, own))
 
 
 class CheckRescue(Action[BranchRescueCheckStep, LeftResult]):

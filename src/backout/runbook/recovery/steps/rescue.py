@@ -9,11 +9,14 @@ from backout.model.database.rescue import RescueReport
 from backout.model.names import parse_id
 from backout.model.steps.rescue import LeftResult, RescueCheckStep, RescueStep
 from backout.ports import Action, find_result
+from backout.private import make_private_folder
 from backout.runbook.recovery.removed_since import make_removed_reader
 from backout.runbook.recovery.steps.side import find_running, make_progress_teller
 from backout.runbook.recovery.tools import RESCUED
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backout.model.plan import Json
     from backout.ports import StepContext
     from backout.runbook.recovery.several import Following
@@ -31,16 +34,26 @@ class Rescue(Action[RescueStep, RescueReport]):
 
     def do(self, args: RescueStep, context: StepContext) -> RescueReport:
         """Return what was written, by table; done twice, it finds nothing left to do."""
-        tools, mark = self._tools, args.mark
+        tools = self._tools
         before, after = (find_running(tools, name, context).dsn for name in (args.before, args.after))
         rescuer = tools.rescuer(args.database)
-        # Recorded before anything is written: a rescue that stays half-done can be undone as well.
-        note: dict[str, Json] = {"mark": mark, "database": args.database}
-        tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
+        kept = note_rescue(tools, context.run, args.mark, args.database)
         progress = make_progress_teller(context, tools)
         damage = self._following.complete(args.damage.damage(), args.damage.several, progress)
         removed = make_removed_reader(tools, args)
-        return rescuer.rescue(damage, before, after, tools.kept / parse_id(mark), progress, removed=removed)
+        return rescuer.rescue(damage, before, after, kept, progress, removed=removed)
+
+
+def note_rescue(tools: RestoreTools, run: str, mark: str, database: str) -> Path:
+    """Record a rescue before it writes anything, so that one that stays half-done can be undone; return its folder.
+
+    The folder is made first: a record without one is of a rescue whose folder was removed, which cannot be undone.
+    """
+    kept = tools.kept / parse_id(mark)
+    make_private_folder(kept)
+    note: dict[str, Json] = {"mark": mark, "database": database}
+    tools.journal.note(tools.environment, RESCUED, run, note, actor=tools.actor)
+    return kept
 
 
 class CheckRescue(Action[RescueCheckStep, LeftResult]):
