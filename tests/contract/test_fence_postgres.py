@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from fence_lab import DEADLINE, PASSWORD, Shop, Writer, running_server
 
-from backout.errors import BackoutError
+from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.database.fence import FenceOrder
+from backout.providers.postgres.fence.commit_check import PostgresCommitCheck
 from backout.providers.postgres.server.binaries import find_binaries
 
 if TYPE_CHECKING:
@@ -205,3 +206,19 @@ def test_sessions_that_do_not_end_open_it_again(shop: Shop) -> None:
     assert fence.prove(mark.lsn, 0.2).holds
     fence.open(mark)
     assert shop.roles() == before
+
+
+def test_one_write_of_the_application_is_tried_and_read_back(shop: Shop) -> None:
+    """A plain role can, in its own search path; behind the fence, or where it may only read, it is told why not."""
+    check = PostgresCommitCheck(lambda: shop.url(shop.name))
+    shop.administer(f"ALTER ROLE {shop.name} SET search_path = strange")
+    rows = shop.administer("SELECT count(*) FROM orders")
+    assert check.commit_once() == shop.name
+    assert shop.administer("SELECT count(*) FROM orders") == rows
+    mark = shop.fence.raise_fence(FenceOrder("r1", "ann@host", DEADLINE, (shop.name,)))
+    with pytest.raises(ProviderUnavailable, match="not permitted to log in"):
+        check.commit_once()
+    shop.fence.open(mark)
+    shop.administer(f"ALTER ROLE {shop.name} SET default_transaction_read_only = on")
+    with pytest.raises(BackoutError, match="are read-only"):
+        check.commit_once()

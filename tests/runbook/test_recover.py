@@ -291,6 +291,29 @@ def test_without_its_second_check_the_database_stays_closed(night: Night) -> Non
     assert not [line for line in read_outcome(night.tools().tools, run).checked if "NOT CHECKED" in line]
 
 
+def test_a_database_that_takes_no_write_is_given_to_nobody(night: Night) -> None:
+    """The page stays, and the run goes on when the application can write; an undo only says that it cannot."""
+
+    def fail(name: str) -> None:
+        if name == "commits.commit_once":
+            raise ProviderUnavailable("cannot execute INSERT in a read-only transaction")
+
+    night.world.before_call = fail
+    with pytest.raises(PartlyDone, match="the application cannot write, although the fence is gone"):
+        recover(night.tools())
+    assert night.world.builds[night.world.live.main].version.is_maintenance
+    night.world.before_call = None
+    run = recover(night.tools())
+    check_recovered(night)
+    said = read_outcome(night.tools().tools, run).wrote
+    assert said == "role app committed one write, which another session read back"
+    assert said in format_lines(read_outcome(night.tools().tools, run))
+    night.world.before_call = fail
+    undone = take_back(night.tools())
+    assert undone is not None
+    assert "cannot write" in read_outcome(night.tools().tools, undone).wrote
+
+
 def test_what_differs_is_mended_and_compared_again(night: Night) -> None:
     """It stays closed until then."""
     live, spoiled = night.world.fence, [(-1, "spoiled")]

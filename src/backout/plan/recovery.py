@@ -255,7 +255,9 @@ def _list_return(recovery: Recovery) -> list[Step]:
     if recovery.database is not None or recovery.objects is not None:
         steps.append(Step.of("look at every second check before anything is opened", RestoredStep()))
     if recovery.fenced:
-        steps.append(Step.of("take the fence away, and read the roles back", OpenStep()))
+        steps.append(
+            Step.of("take the fence away, read the roles back, and try one write of the application's role", OpenStep())
+        )
     if moves:
         live = GoLiveStep(version=code.version, leaving=code.leaving, bad=code.bad is not None, force=code.force)
         steps += [

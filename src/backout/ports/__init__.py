@@ -27,7 +27,7 @@ from backout.ports.database import (
     Statements,
     Trials,
 )
-from backout.ports.fence import Fence
+from backout.ports.fence import CommitCheck, Fence
 from backout.ports.hosts import JobWorkers, Standby
 from backout.ports.journal import (
     Action,
@@ -123,6 +123,7 @@ __all__ = [
     "Checkout",
     "Checkpoints",
     "Clock",
+    "CommitCheck",
     "Connections",
     "CopyComparer",
     "CountsStore",

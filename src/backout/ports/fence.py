@@ -1,4 +1,4 @@
-"""The port that keeps everyone else from writing to a database while it is restored."""
+"""The ports that keep everyone else from writing to a database while it is restored, and try a write afterwards."""
 
 from __future__ import annotations
 
@@ -68,5 +68,20 @@ class Fence(Protocol):
         Raises:
             Refused: the fence of another run stands.
             BackoutError: it was not what it had been when it was read back.
+        """
+        ...
+
+
+class CommitCheck(Protocol):
+    """Tries whether the application can write to its database."""
+
+    def commit_once(self) -> str:
+        """Commit one transaction as the application's role, which changes no row, and read back that it is there.
+
+        Returns:
+            The role.
+
+        Raises:
+            BackoutError: it is not let in, cannot write, or the commit is not there.
         """
         ...

@@ -31,6 +31,7 @@ class Recovered(Value, frozen=True):
         objects: how many were changed, deleted or brought back.
         queued: by queue, how many messages waited: about rows that may be gone.
         checked: sentences; accepted: those of them that a person has accepted although nothing, or worse, was shown.
+        wrote: what one write of the application's role showed, before its target was proved.
         verified: of the success criteria.
         undo: the command that takes it back.
     """
@@ -58,6 +59,7 @@ class Recovered(Value, frozen=True):
     queued: Mapping[str, int] = field(default_factory=dict)
     checked: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    wrote: str = ""
     proved: str = ""
     verified: bool | None = None
     summary: str = ""
@@ -130,6 +132,7 @@ def format_lines(found: Recovered) -> list[str]:
     elif found.rows is None and found.kept and found.undo_point:
         lines.append(f"which rows were written since, and are gone, is not known; they can be read in {found.kept}")
     lines += [*_list_queued(found), *found.checked]
+    lines += [found.wrote] if found.wrote else []
     if found.proved:
         lines.append(f"at 0 %: {found.proved}")
     if found.fenced_s is not None:

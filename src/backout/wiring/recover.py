@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.errors import AuthError
 from backout.runbook.recover.tools import RecoverTools
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import StopRequest
     from backout.model.objects.progress import ObjectProgress
-    from backout.ports import Fence
+    from backout.ports import CommitCheck, Fence
     from backout.runbook.objects.tools import ObjectTools
     from backout.runbook.recovery.tools import RestoreTools
     from backout.runbook.toolbox import Toolbox
@@ -38,12 +39,27 @@ def make_recover_tools(
     restoring: RestoreTools | None = None
     fence: Fence | None = None
     objects: ObjectTools | None = None
+    commits: CommitCheck | None = None
     opened = tools.recovery.restoring
     if opened is not None and (not parts or "database" in parts):
         restoring = opened()
         fence = tools.recovery.fence() if tools.recovery.fence is not None else None
+        commits = _find_commit_check(config)
     if environment.storage is not None and (not parts or "objects" in parts):
         from backout.wiring.objects import make_object_tools
 
         objects = make_object_tools(config, stop, progress)
-    return RecoverTools(tools, restoring, fence, objects)
+    return RecoverTools(tools, restoring, fence, objects, commits)
+
+
+def _find_commit_check(config: Config) -> CommitCheck | None:
+    """Return what writes as the application's role, None where its connection string is not set here."""
+    from backout.providers.postgres.fence.commit_check import PostgresCommitCheck
+
+    database = config.environment.database
+    try:
+        url = config.database_url()
+    except AuthError:
+        return None
+    timeout_s = float(database.connect_timeout) if database is not None else 5.0
+    return PostgresCommitCheck(url.reveal, connect_timeout_s=timeout_s)

@@ -34,11 +34,22 @@ if TYPE_CHECKING:
     from backout.model.guard.policy import Policy
     from backout.model.incident.incident import Run
     from backout.model.version import Version
-    from backout.ports import Fence
+    from backout.ports import CommitCheck, Fence
     from backout.providers.memory.objects import Content
 
 SECRETS = {"JWT_SECRET": "kept in a vault", "EMAIL_API_KEY": "also"}
 ASK = RecoverAsk(to="night")
+
+
+@dataclass
+class NightCommits:
+    """Port CommitCheck on the World: it writes nothing, and may fail."""
+
+    world: World
+
+    def commit_once(self) -> str:
+        self.world.call("commits.commit_once", lambda: None)
+        return "app"
 
 
 @dataclass
@@ -130,10 +141,13 @@ class Night:
             versions=lambda _prefix, _moment: self.bucket,
             notes=FileChangeNotes(self.folder / "notes"),
         )
-        return RecoverTools(box, self.server.tools(box.journal), self._open_fence(), objects)
+        return RecoverTools(box, self.server.tools(box.journal), self._open_fence(), objects, self._open_commits())
 
     def _open_fence(self) -> Fence:
         return self.world.fence
+
+    def _open_commits(self) -> CommitCheck:
+        return NightCommits(self.world)
 
     def actions(self, tools: RecoverTools) -> Any:
         """Return the actions of a recovery."""

@@ -238,14 +238,20 @@ class PlaceStep(Arguments[PlaceResult], frozen=True, kw_only=True):
 
 
 class OpenResult(Result, frozen=True, kw_only=True):
-    """When the fence was taken away; `stood_s`: for how long it stood, None where it was gone before."""
+    """When the fence was taken away.
+
+    Args:
+        stood_s: for how long it stood, None where it was gone before.
+        wrote: what one write of the application's role showed, a sentence; "" by an earlier version.
+    """
 
     at: float
     stood_s: float | None = None
+    wrote: str = ""
 
 
 class OpenStep(Arguments[OpenResult], frozen=True, kw_only=True):
-    """Take the fence away: what each role could do before, it can again."""
+    """Take the fence away: what each role could do before, it can again; and the application's role writes once."""
 
     action: ClassVar[str] = "recover_open"
 

@@ -21,6 +21,7 @@ from backout.model.steps.recovery import (
     PlaceStep,
     ProveTargetResult,
     ProveTargetStep,
+    RecoverReportStep,
     RestoredResult,
     RestoredStep,
     ResumeStep,
@@ -159,7 +160,7 @@ class CheckRestored(Action[RestoredStep, RestoredResult]):
 
 
 class Open(Action[OpenStep, OpenResult]):
-    """Step `recover_open`: every role can again what it could; read back."""
+    """Step `recover_open`: every role can again what it could, and the application's writes once; both read back."""
 
     arguments = OpenStep
 
@@ -167,7 +168,11 @@ class Open(Action[OpenStep, OpenResult]):
         self._tools = tools
 
     def do(self, args: OpenStep, context: StepContext) -> OpenResult:
-        """Return since when it is open, and for how long it was not. Raises BackoutError: the fence still stands."""
+        """Return since when it is open, and for how long it was not.
+
+        Raises:
+            BackoutError: the fence still stands, or the application cannot write.
+        """
         fence, run, clock = get_fence(self._tools), context.run, self._tools.tools.clock
         mark = read_own_fence(self._tools, run)
         if mark is not None:
@@ -175,7 +180,21 @@ class Open(Action[OpenStep, OpenResult]):
         if read_own_fence(self._tools, run) is not None:
             raise BackoutError("the fence still stands", where=self._tools.tools.environment)
         raised, now = find_result(self._tools.tools.runs, run, FenceStep), clock.now()
-        return OpenResult(at=now, stood_s=None if raised is None else now - raised.at)
+        return OpenResult(at=now, stood_s=None if raised is None else now - raised.at, wrote=self._try_write(run))
+
+    def _try_write(self, run: str) -> str:
+        """Return what one write showed. Raises BackoutError: the application cannot write to what was restored."""
+        commits, box = self._tools.commits, self._tools.tools
+        if commits is None:
+            return "whether the application can write was not tried: its connection string is not known here"
+        try:
+            role = commits.commit_once()
+        except BackoutError as error:
+            what = f"the application cannot write, although the fence is gone: {error.what}"
+            if find_plan(box.runs, run).arguments(RecoverReportStep).undoes:  # what was there before, be it well or not
+                return what
+            raise BackoutError(what, where=box.environment, hint=error.hint) from error
+        return f"role {role} committed one write, which another session read back"
 
 
 class ProveTarget(Action[ProveTargetStep, ProveTargetResult]):

@@ -70,6 +70,7 @@ def read_outcome(tools: Toolbox, run: Run) -> Recovered:
         queued={} if paused is None else paused.backlog,
         checked=() if restored is None else restored.checked,
         accepted=() if restored is None else restored.accepted,
+        wrote="" if opened is None else opened.wrote,
         proved="" if proved is None else proved.why,
         verified=None if watched is None else watched.verified,
         summary="" if watched is None else watched.summary,

@@ -13,7 +13,7 @@ from backout.plan.recovery import OVERWRITES
 if TYPE_CHECKING:
     from backout.model.database.fence import FenceMark
     from backout.model.plan import Plan
-    from backout.ports import Fence, Journal, Runs
+    from backout.ports import CommitCheck, Fence, Journal, Runs
     from backout.runbook.objects.tools import ObjectTools
     from backout.runbook.recovery.tools import RestoreTools
     from backout.runbook.toolbox import Toolbox
@@ -35,12 +35,14 @@ class RecoverTools(Value, frozen=True):
         tools: of the application.
         restoring: of its database; fence: around that.
         objects: of its bucket.
+        commits: tries a write of the application's role, None where its connection string is not known here.
     """
 
     tools: Toolbox
     restoring: RestoreTools | None = None
     fence: Fence | None = None
     objects: ObjectTools | None = None
+    commits: CommitCheck | None = None
 
 
 def get_restoring(tools: RecoverTools) -> RestoreTools:
