@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
-pytestmark = pytest.mark.rotating("objects", 2)
+pytestmark = pytest.mark.rotating("objects", 3)
 
 OBJECTS = 240
 KEY = "k" * 40

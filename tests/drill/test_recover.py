@@ -138,6 +138,7 @@ def test_a_night_in_which_everything_is_damaged(drillbook: Drillbook, lab: Lab, 
     )
 
 
+@pytest.mark.rotating("recoveries without versions", 3)
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_objects_of_a_bucket_without_versions_go_back_and_come_again(drillbook: Drillbook, store: Store) -> None:
