@@ -48,7 +48,7 @@ class Kept:
 
     def opened(self, key: bytes | None, prefix: str = "") -> SnapshotHistory:
         """Return the history as it is read with a key, of what lies below a prefix."""
-        manifests = Manifests(self.store.client, self.kept, ROOT, key)
+        manifests = Manifests(self.store.client, self.kept, ROOT, *([] if key is None else [key]))
         return SnapshotHistory(self.store.client, self.bucket, prefix, self.kept, ROOT, manifests, Gate())
 
     def put(self, key: str, body: bytes, **metadata: str) -> None:
@@ -275,6 +275,27 @@ def test_an_unsigned_manifest_is_refused_where_there_is_a_key(store: Store) -> N
     (name,) = kept.history.list_manifests()
     with pytest.raises(Refused, match="is not signed"):
         list(kept.opened(KEY).manifests.read(name))
+
+
+def test_a_key_is_changed_without_losing_the_past(kept: Kept) -> None:
+    """The new key signs, and what the old one signed is read as long as both are there."""
+    kept.put("k", b"good")
+    kept.take()
+    new = b"n" * 32
+    both, alone = (Manifests(kept.store.client, kept.kept, ROOT, *keys) for keys in ((new, KEY), (new,)))
+    (name,) = both.list_names()
+    entries = list(both.read(name))
+    assert [each.key for each in entries] == ["k"]
+    with pytest.raises(Refused, match="another key"):
+        list(alone.read(name))
+    both.write(name, entries, prefix="")
+    assert list(alone.read(name)) == entries
+
+
+def test_a_missing_bucket_of_the_history_is_called_that(store: Store) -> None:
+    with pytest.raises(ProviderRejected, match="there is no bucket 'no-such-history'") as refused:
+        Manifests(store.client, "no-such-history", ROOT, KEY).list_names()
+    assert "storage.history" in (refused.value.hint or "")
 
 
 @pytest.mark.long

@@ -255,17 +255,19 @@ class Config:
         found = self._secret(storage.credentials_env, storage.credentials_file, "storage", "an access key")
         return parse_access(found, self.variables.on_secret, f"environments.{self.name}.storage")
 
-    def history_key(self) -> Secret | None:
-        """Return what manifests of the bucket's history are signed with, or None if they are not.
+    def history_keys(self) -> tuple[Secret, ...]:
+        """Return what manifests of the bucket's history are signed with: () if they are not, two during a change.
+
+        The first one signs; what the second one signed is accepted.
 
         Raises:
             AuthError: it is not set, or too short for a key.
         """
         storage = self.environment.storage
         if storage is None or not (storage.history_key_env or storage.history_key_file):
-            return None
+            return ()
         found = self._secret(storage.history_key_env, storage.history_key_file, "storage", "the key of the history")
-        return parse_keys(found, self.variables.on_secret, f"environments.{self.name}.storage")[0]
+        return parse_keys(found, self.variables.on_secret, f"environments.{self.name}.storage")
 
     def managed_token(self) -> Secret:
         """Return the token for the vendor's API.

@@ -86,10 +86,8 @@ def _make_history(config: Config, client: S3Client, gate: Gate) -> SnapshotHisto
     assert storage is not None
     if storage.history is None:
         return None
-    key = config.history_key()
     root = _find_root(config)
-    signer = None if key is None else key.reveal().encode()
-    manifests = Manifests(client, storage.history, root, signer)
+    manifests = Manifests(client, storage.history, root, *(key.reveal().encode() for key in config.history_keys()))
     return SnapshotHistory(client, storage.bucket, storage.prefix, storage.history, root, manifests, gate)
 
 

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import Undecodable, decode_json, parse_moment
-from backout.errors import Refused
+from backout.errors import ProviderRejected, Refused
 from backout.model.clock import to_utc
 from backout.model.objects.manifests import ManifestEntry, ManifestName
 from backout.model.value import Value
@@ -28,12 +28,14 @@ from backout.model.value import Value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from backout.providers.s3.answers import Listed
     from backout.providers.s3.client import S3Client
 
 _FOLDER: Final = "manifests/"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-(\d+)-(\d+)-(\d+)-(\d+)\.jsonl\.gz")
 _SPOOLED_BYTES: Final = 8 * 1024 * 1024
+_MISSING: Final = 404
 _LONGEST_LINE: Final = 64 * 1024
 _HEAD: Final = b'{"prefix":'
 _SEAL: Final = b'{"sha256":'
@@ -69,19 +71,19 @@ class Manifests:
 
     Args:
         root: the key below which all of the history lies, with a slash at its end.
-        key: what manifests are signed with; None: they are not, and none is asked for.
+        keys: the first one signs manifests, and each is accepted; without any, none is signed, and none asked for.
     """
 
-    def __init__(self, client: S3Client, bucket: str, root: str, key: bytes | None) -> None:
+    def __init__(self, client: S3Client, bucket: str, root: str, *keys: bytes) -> None:
         self._client = client
         self._bucket = bucket
         self._folder = root + _FOLDER
-        self._key = key
+        self._keys = keys
 
     def list_names(self) -> tuple[ManifestName, ...]:
-        """Return the manifests, oldest first."""
+        """Return the manifests, oldest first. Raises ProviderRejected: there is no such bucket."""
         found = []
-        for each in self._client.list_objects(self._bucket, self._folder):
+        for each in self._list_objects():
             match = _NAME.fullmatch(each.key.removeprefix(self._folder))
             if match is not None:
                 at = parse_moment(match[1])
@@ -98,6 +100,16 @@ class Manifests:
                 )
         return tuple(sorted(found, key=lambda each: each.at))
 
+    def _list_objects(self) -> tuple[Listed, ...]:
+        try:
+            return tuple(self._client.list_objects(self._bucket, self._folder))
+        except ProviderRejected as refused:
+            if refused.status != _MISSING:
+                raise
+            what = f"there is no bucket {self._bucket!r} for the history at this endpoint"
+            hint = "make it, or correct storage.history"
+            raise ProviderRejected(what, status=refused.status, where=refused.where, hint=hint) from refused
+
     def write(self, name: ManifestName, entries: Iterable[ManifestEntry], *, prefix: str) -> None:
         """Store a manifest whole, of the objects below a prefix."""
         digest, head = hashlib.sha256(), _Head(prefix)
@@ -107,7 +119,8 @@ class Manifests:
                     line = msgspec.json.encode(each) + b"\n"
                     digest.update(line)
                     packed.write(line)
-                packed.write(msgspec.json.encode(_Seal(digest.hexdigest(), self._sign(name, digest.digest()))) + b"\n")
+                signature = self._sign(name, digest.digest(), self._keys[0]) if self._keys else ""
+                packed.write(msgspec.json.encode(_Seal(digest.hexdigest(), signature)) + b"\n")
             spool.seek(0)
             self._client.put(self._bucket, self._locate(name), spool)
 
@@ -148,7 +161,8 @@ class Manifests:
             raise self._refuse(name, "is damaged") from None
         if not hmac.compare_digest(seal.sha256, digest.hexdigest()):
             raise self._refuse(name, "is damaged")
-        if self._key is not None and not hmac.compare_digest(seal.hmac, self._sign(name, digest.digest())):
+        signed = [hmac.compare_digest(seal.hmac, self._sign(name, digest.digest(), key)) for key in self._keys]
+        if signed and not any(signed):
             raise self._refuse(name, "is signed with another key" if seal.hmac else "is not signed")
 
     def _refuse(self, name: ManifestName, what: str) -> Refused:
@@ -158,11 +172,9 @@ class Manifests:
             options=("Choose a moment of another manifest: backout objects history.",),
         )
 
-    def _sign(self, name: ManifestName, digest: bytes) -> str:
+    def _sign(self, name: ManifestName, digest: bytes, key: bytes) -> str:
         """Return the signature of a manifest: of its name, too, so that no other one can take its place."""
-        if self._key is None:
-            return ""
-        return hmac.new(self._key, self._locate(name).encode() + b"\0" + digest, hashlib.sha256).hexdigest()
+        return hmac.new(key, self._locate(name).encode() + b"\0" + digest, hashlib.sha256).hexdigest()
 
     def _locate(self, name: ManifestName) -> str:
         counts = f"{name.objects}-{name.size_bytes}-{name.changed}-{name.deleted}"
