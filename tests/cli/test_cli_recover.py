@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_shell import backout
 from recovery_story import ASK, Night, recover
 from values import replace
 
+from backout.cli.objects.meter import Meter
 from backout.errors import PartlyDone
+from backout.model.objects.progress import ObjectProgress
 from backout.runbook.recover.accepted import ACCEPTED
 
 if TYPE_CHECKING:
@@ -75,3 +78,14 @@ def test_what_a_second_check_found_is_shown_and_accepted_with_a_reason(tmp_path:
     assert "picking up run" in accept("-m", "it is gone", "--confirm", "production")
     (noted,) = box.journal.events(environment="production", kind=ACCEPTED)
     assert (noted.data["why"], noted.data["differs"]) == ("it is gone", ["k0: it was not brought back"])
+
+
+def test_the_rate_of_objects_counts_from_the_beginning_of_their_step() -> None:
+    """A recovery has gone on for minutes when it comes to them: that is no part of their rate."""
+    said: list[str] = []
+    times = iter((0.0, 300.0, 301.0))
+    live: Any = SimpleNamespace(progress=lambda text, _at: said.append(text))
+    meter = Meter(live, lambda: next(times))
+    for done in (100, 600):
+        meter.show(ObjectProgress("restoring", done, 1100))
+    assert said == ["restoring 600 of 1,100 objects, 500 a second, 1.0 s left"]

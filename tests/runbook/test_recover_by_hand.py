@@ -56,6 +56,15 @@ def test_each_step_has_a_line(quick_path: Path) -> None:
     assert take_back(night.tools()) is not None
 
 
+def test_by_hand_nobody_is_given_the_bad_version_on_the_way(quick_path: Path) -> None:
+    """Where nothing is uploaded, the target is placed beside the page, and not beside the version that is left."""
+    night = Night(quick_path)
+    plan = prepare(night.tools(), replace(ASK, only=("database", "objects")))
+    assert "VERSION@100%" in fill(plan)["recover_place"]
+    assert f"{night.bad.id}@100%" not in fill(plan)["recover_place"]
+    assert not [note for note in plan.notes if "one upload" in note], "nothing is uploaded"
+
+
 def test_names_stay_words(quick_path: Path) -> None:
     """A role may have any name; it ends neither the query nor the shell's word."""
     night = Night(quick_path)

@@ -224,19 +224,10 @@ def _find_undone(run: Run) -> str:
 
 
 def _open_tools(session: Session, parts: Collection[str]) -> RecoverTools:
-    from backout.cli.objects.words import describe_progress
-    from backout.wiring import clock
+    from backout.cli.objects.meter import Meter
     from backout.wiring.recover import make_recover_tools
 
-    began = clock.now()
-    live = session.live
-    return make_recover_tools(
-        session.shell.config(),
-        session.tools,
-        parts,
-        session.stop,
-        lambda progress: live.progress(describe_progress(progress, clock.now() - began), clock.now()),
-    )
+    return make_recover_tools(session.shell.config(), session.tools, parts, session.stop, Meter(session.live).show)
 
 
 def _go_on(session: Session, run: Run, target: str | None) -> int:

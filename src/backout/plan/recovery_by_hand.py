@@ -39,6 +39,8 @@ _OTHERS = "SELECT pid, usename, application_name FROM pg_stat_activity WHERE dat
 
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ({names})"
 _ROLES = "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname IN ({names})"
+_PAGE = "VERSION"
+"""What the line that uploads the maintenance page prints."""
 _UNKNOWN = "# no line is known for this provider"
 
 
@@ -50,12 +52,14 @@ class ByHand(Value, frozen=True):
         psql: what a psql line of the administrator begins with, "" without a database.
         roles: those that the fence keeps out.
         opens: the line that gives each of them what it had.
+        page: the version that serves users meanwhile, "" where it is the one that is left.
     """
 
     lines: Equivalents
     psql: str = ""
     roles: tuple[str, ...] = ()
     opens: str = ""
+    page: str = ""
 
     def ask(self, *queries: str) -> str:
         """Return a line that runs these queries, "" where it is not known what one begins with."""
@@ -66,6 +70,8 @@ class ByHand(Value, frozen=True):
 
 def add_recovery_lines(plan: Plan, hand: ByHand) -> Plan:
     """Return the plan with the equivalent of every step; one that begins with `#` says why there is nothing to type."""
+    if plan.has(MaintenanceStep) and plan.arguments(MaintenanceStep).shows:
+        hand = replace(hand, page=_PAGE)
     filled = (
         replace(step, equivalent=_LINES[step.action](step, hand))
         if not step.equivalent and step.action in _LINES
@@ -133,7 +139,7 @@ def _place(step: Step, hand: ByHand) -> str:
     if place.uploads and lines.upload:
         return f"# in a checkout of the commit of {place.version[:8]}; secrets.json has what is missing\n{lines.upload}"
     if not place.uploads and lines.split:
-        return lines.split.format(shares=f"{place.leaving}@100% {place.version}@0%")
+        return lines.split.format(shares=f"{hand.page or place.leaving}@100% {place.version}@0%")
     return _UNKNOWN
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.model.steps.objects import RestoreObjectsStep
-from backout.model.steps.recovery import FenceStep, GoLiveStep, MaintenanceStep, PlaceStep, ResumeStep
+from backout.model.steps.recovery import FenceStep, MaintenanceStep, PlaceStep, ResumeStep
 from backout.model.steps.rescue import RescueStep, UndoRescueStep
 from backout.model.steps.restore import ExchangeStep
 
@@ -26,11 +26,13 @@ def explain_order(steps: Sequence[Step]) -> tuple[str, ...]:
     if FenceStep.action in there:
         told.append("the fence goes up behind the page, when few sessions are left; the undo point behind the fence")
     if there.intersection(kind.action for kind in _DATABASE):
-        if RestoreObjectsStep.action in there:
+        has_objects = RestoreObjectsStep.action in there
+        if has_objects:
             told.append("the database goes before the objects, which its rows name")
         if PlaceStep.action in there:
-            told.append("both go before the code, which is proved on the schema and the rows of then")
-    if PlaceStep.action in there and GoLiveStep.action in there:
+            first = "both go" if has_objects else "the database goes"
+            told.append(f"{first} before the code, which is proved on the schema and the rows of then")
+    if any(step.does(PlaceStep) and step.arguments(PlaceStep).uploads for step in steps):
         told.append("code and secrets are one upload: a secret set apart goes to the newest version, the bad one")
     if ResumeStep.action in there:
         told.append("what starts the application goes on last, when its target has been proved")

@@ -121,7 +121,7 @@ def make_plan_record(plan: Plan) -> dict[str, Json]:
 
 
 def format_lines(found: Recovered) -> list[str]:
-    """Return what was done, for a terminal."""
+    """Return what was done, for a terminal; what an undo puts away lies beside, and its notes say so."""
     lines = [f"done: {found.why}"]
     lines += [f"{name}: {_describe_part(part)}" for name, part in found.parts.items()]
     if found.rows:
@@ -129,7 +129,7 @@ def format_lines(found: Recovered) -> list[str]:
         where = found.kept or found.undo_point
         what = "rows" if found.lost else "row versions"
         lines.append(f"written since, and not there any more: {what} in {told}; readable in {where}")
-    elif found.rows is None and found.kept and found.undo_point:
+    elif found.rows is None and found.undo_point and found.parts["database"].action == "swap":
         lines.append(f"which rows were written since, and are gone, is not known; they can be read in {found.kept}")
     lines += [*_list_queued(found), *found.checked]
     lines += [found.wrote] if found.wrote else []

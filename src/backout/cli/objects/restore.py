@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -17,11 +16,8 @@ if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.journal.stop import StopRequest
     from backout.model.incident.incident import Run
-    from backout.model.objects.progress import ObjectProgress
     from backout.model.plan import Plan
     from backout.runbook.objects.tools import ObjectTools
-
-_SHOWN_EVERY_S = 0.5
 
 
 @click.command(
@@ -173,10 +169,11 @@ def _make_stop(shell: Shell) -> StopRequest:
 def open_object_tools(shell: Shell, stop: StopRequest | None = None) -> tuple[ObjectTools, Live]:
     """Return the ports, and what shows the steps."""
     from backout.cli.guard.live import Live
+    from backout.cli.objects.meter import Meter
     from backout.wiring.objects import make_object_tools
 
     live = Live(shell.output, "objects")
-    return make_object_tools(shell.config(), stop, _Meter(live).show), live
+    return make_object_tools(shell.config(), stop, Meter(live).show), live
 
 
 def _drive(tools: ObjectTools, live: Live, stop: StopRequest, run: str) -> Run:
@@ -273,24 +270,3 @@ def _find_unfinished(tools: ObjectTools) -> Run | None:
 
     newest = next(iter(tools.runs.runs(name_lane(tools.environment))), None)
     return None if newest is None or newest.state.is_over else newest
-
-
-class _Meter:
-    """Shows how far a step is, with its rate and the time left."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._what = ""
-        self._began = self._shown = time.monotonic()
-        self._before = 0
-
-    def show(self, progress: ObjectProgress) -> None:
-        from backout.cli.objects.words import describe_progress
-
-        now = time.monotonic()
-        if progress.what != self._what:
-            self._what, self._began, self._shown = progress.what, now, now
-            self._before = progress.done  # what an interrupted attempt had done, too
-        if now - self._shown >= _SHOWN_EVERY_S:
-            self._shown = now
-            self._live.progress(describe_progress(progress, now - self._began, self._before), now)
