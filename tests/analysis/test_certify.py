@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from values import replace
@@ -11,6 +12,7 @@ from backout.analysis.certify.answers import Written, compare_schema, compare_wr
 from backout.analysis.certify.judging import Judgement, KnownCode, judge_round_trip
 from backout.analysis.certify.requests import fill, parse_requests
 from backout.analysis.certify.statements import find_in_code, read_statement, select_known
+from backout.analysis.certify.traces import find_before, find_trial
 from backout.analysis.compatibility import judge
 from backout.errors import UsageError
 from backout.model.database.certificate import (
@@ -23,6 +25,12 @@ from backout.model.database.certificate import (
     TrialRequest,
 )
 from backout.model.database.compatibility import MigrationFile
+from backout.model.remark import Code, Remark, RemarkKind
+
+from situations import deployment
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment
 
 READ, WRITE = "SELECT id, note FROM orders WHERE id = $1", "INSERT INTO orders (note) VALUES ($1)"
 REQUESTS = (TrialRequest("GET", "/orders/1"), TrialRequest("POST", "/orders"))
@@ -214,3 +222,23 @@ def test_a_wrong_line_is_named(line: str, what: str) -> None:
     assert caught.value.where == "certify.jsonl:2"
     with pytest.raises(UsageError, match="it holds no request"):
         parse_requests("# nothing", "certify.jsonl")
+
+
+def test_a_mark_on_top_hides_no_trial() -> None:
+    """Guard watches staging, and calls the trial's versions stable: still what was there before is put back."""
+
+    def show(at: float, version: str, message: str) -> Deployment:
+        return replace(deployment(f"d{at:g}", at, (version, 100.0)), message=message)
+
+    def mark(at: float, version: str) -> Deployment:
+        return show(at, version, str(Remark(RemarkKind.STABLE, "guard-01234567", code=Code(version))))
+
+    own, old, new = "a1a1a1a1", "b2b2b2b2", "c3c3c3c3"
+    first = show(1, own, "release 7")
+    trial = (show(2, old, "trial by backout: old code"), show(4, new, "trial by backout: new code"))
+    history = (mark(5, new), trial[1], mark(3, old), trial[0], first)
+    assert find_trial(history) == trial[1]
+    assert find_before(history) == first
+    back = show(6, own, "trial by backout: put back what was live")
+    assert find_trial((back, *history)) is None
+    assert find_trial(()) is None

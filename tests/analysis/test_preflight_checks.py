@@ -230,6 +230,22 @@ def test_a_hold_blocks_a_deployment_and_nothing_else() -> None:
     assert told(service.check_hold(held, ENV, blocks=True)) == ("must", "missing")
 
 
+def test_a_trial_that_runs_or_was_left_blocks_a_deployment_there() -> None:
+    """It would be made over an empty database; of one that was left the command that puts everything back is named."""
+    running, left, none = (
+        deployment.check_trial("my staging", runs=runs, is_left=is_left)
+        for runs, is_left in ((True, True), (False, True), (False, False))
+    )
+    assert [told(each) for each in (running, left, none)] == [
+        ("should", "missing"),
+        ("should", "missing"),
+        ("should", "ok"),
+    ]
+    assert levels((left,), View.PREFLIGHT) == ["must"]
+    assert "a trial runs there" in running.why
+    assert left.next.lines == ("backout certify --restore --on 'my staging'",)
+
+
 def levels(checks: Iterable[Check], view: View) -> list[str]:
     return [set_level(check, view).level.value for check in checks]
 

@@ -17,6 +17,7 @@ def test_while_a_hold_is_on_lifting_it_is_named_and_no_watch(troubles: tuple[str
         situation=SimpleNamespace(environment="production"),
         hold=object(),
         closed=None,
+        trial=None,
         journal="",
         unfinished=None,
         waiting=(),

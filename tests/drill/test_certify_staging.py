@@ -16,12 +16,15 @@ from certify_staging_lab import Staging
 from cli_shell import backout
 
 from backout import config
-from backout.errors import Refused
+from backout.errors import BackoutError, Refused
 from backout.journal.sqlite import SqliteJournal
+from backout.model.database.certificate import TrialRequest
 from backout.providers.clock import SystemClock
 from backout.runbook.certify.certificates import list_counting
+from backout.wiring.certify.application import StagingApplication
 from backout.wiring.certify.borders import check_bindings
 
+from scripted_server import answer, scripted_server
 from streamed import await_line
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ INSERT = (
     "INSERT INTO orders (customer_id, quantity, total, note, colour) SELECT max(id), $1, $2, $3, 'red' FROM customers"
 )
 NEW = {**OLD, "POST /orders": (f"{INSERT} RETURNING *", "quantity", "total", "note")}
+DOCTOR = [sys.executable, "-m", "backout", "doctor", "-e", "staging"]
 RESTORE = [sys.executable, "-m", "backout", "certify", "-e", "production", "--restore", "--on", "staging"]
 
 
@@ -135,6 +139,23 @@ def test_code_bound_to_the_worker_of_production_is_refused(tmp_path: Path, bindi
         check_bindings(place, {"bindings": [{"type": "version_metadata"}, {**binding, "name": "SHOP"}]}, [production])
 
 
+def test_no_request_is_sent_once_the_place_is_not_the_trials_any_more() -> None:
+    """Its lock was lost: another process may have put the team's own database back, which a request would write to."""
+    lost = ["", "lost"]
+
+    def check_held() -> None:
+        if lost.pop(0):
+            raise BackoutError("the session that held the lock was lost")
+
+    with scripted_server() as server:
+        server.will(answer({}))
+        application = StagingApplication(f"{server.url}/health", {}, lambda _: None, lambda: "", check_held)
+        assert application.send(TrialRequest("POST", "/orders"), 0).status == 200
+        with pytest.raises(BackoutError, match="was lost"):
+            application.send(TrialRequest("POST", "/orders"), 1)
+        assert [each.method for each in server.asked] == ["POST"]
+
+
 @pytest.mark.long
 @pytest.mark.rotating("certify staging", 3)
 def test_a_trial_in_staging(staging: Staging, tmp_path: Path) -> None:
@@ -186,6 +207,9 @@ def test_what_a_killed_trial_left_is_put_back(staging: Staging, tmp_path: Path) 
         running.send_signal(signal.SIGKILL)
     code, refused, _ = run(tmp_path, words)
     assert (code, refused["hint"]) == (3, "backout certify --restore --on staging -e production")
+    _, looked, _ = run(tmp_path, [*DOCTOR, "--json"])
+    (trial,) = (each for each in looked["checks"] if each["name"] == "trial")
+    assert (trial["state"], "certify --restore --on staging" in trial["next"]) == ("missing", True), trial
     restore = [*RESTORE, "--json"]
     code, done, said = run(tmp_path, restore)
     assert (code, len(done["restored"])) == (0, 2), (done, said)

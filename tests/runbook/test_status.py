@@ -74,6 +74,15 @@ def test_what_could_not_be_measured_is_not_well(story: Story) -> None:
     assert read_status(replace(story.tools(), traffic=Lost())).unmeasured == ("the source of counts is lost",)
 
 
+def test_what_a_trial_has_put_there_is_a_trouble(story: Story) -> None:
+    """Its code answers on an empty database, and no process may drive it any more; until that is put back."""
+    tools, bad, good = story.tools(), story.bad.id, story.good.id
+    tools.deployments.activate(bad, message="trial by backout: old code", force=True)
+    assert "what is live is a trial's" in str(read_status(tools).troubles)
+    tools.deployments.activate(good, message="trial by backout: put back what was live", force=True)
+    assert "trial's" not in str(read_status(tools).troubles)
+
+
 def test_without_a_health_endpoint_nothing_is_missed(story: Story) -> None:
     """What is not set up is said apart."""
     tools = replace(story.tools(), health=None, traffic=None)

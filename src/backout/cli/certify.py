@@ -60,7 +60,7 @@ def certify(
     from backout.wiring.certify.inputs import TrialOptions, find_place, read_inputs
 
     config = shell.config()
-    place = None if on is None else find_place(config, on)
+    place = None if on is None else find_place(config, on, restores=restore)
     if restore:
         return _restore(shell, place)
     if typed["new"] is None:

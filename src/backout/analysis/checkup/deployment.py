@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.certify.wording import describe_certificate
@@ -9,7 +10,7 @@ from backout.analysis.history.stability import choose_target
 from backout.analysis.recovery.fit import judge_fit
 from backout.model.checkup import must, should
 from backout.model.database.migrations import MigrationState
-from backout.model.hint import suggest_command, suggest_setting
+from backout.model.hint import suggest_command, suggest_line, suggest_setting, suggest_words
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.setting import describe_setting
@@ -133,6 +134,24 @@ def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bo
     if watches:
         return subject.ok(f"{run.id} is watching")
     return subject.missing(f"{run.id} is under way", show)
+
+
+def check_trial(environment: str, *, runs: bool, is_left: bool) -> Check:
+    """Return whether the environment is as it was before a trial of a way back there.
+
+    Args:
+        runs: a trial holds the lock on its database.
+        is_left: a trial's code is live, or its database has the name of the environment's own.
+    """
+    subject = should("trial")
+    if runs:
+        why = "a trial runs there: its own code and an empty database answer until it ends"
+        return subject.missing(why, suggest_words("wait for its end"))
+    if is_left:
+        why = "a trial was interrupted there: its code, or its empty database, is still in place of your own"
+        restore = f"backout certify --restore --on {shlex.quote(environment)}"
+        return subject.missing(why, suggest_line(restore, "puts both back"))
+    return subject.ok("no trial has left anything there")
 
 
 def check_contacts(names: Collection[str]) -> Check:

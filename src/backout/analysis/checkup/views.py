@@ -24,7 +24,7 @@ _NOT_ABOUT_A_RETURN: Final = frozenset(
 )
 """Questions of doctor's whose answer does not change whether a deployment could be left again."""
 _RAISED: Final = frozenset(
-    {"stable_version", "hold", "secrets", "backup_age", "backup_proof", "restore_point", "pending_migrations"}
+    {"stable_version", "hold", "secrets", "backup_age", "backup_proof", "restore_point", "pending_migrations", "trial"}
 )
 """Checks without which a deployment could not be taken back; for doctor some of them only should be there."""
 

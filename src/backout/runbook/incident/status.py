@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import field
 
 from backout.analysis.blind_spots import list_blind_spots
+from backout.analysis.certify.traces import find_trial
 from backout.analysis.history.proof import ENOUGH_REQUESTS, NEARLY_ALL
 from backout.analysis.history.remarks import list_rollbacks
 from backout.analysis.history.stability import find_quarantine, find_stable_mark
@@ -140,6 +141,8 @@ class Status(Value, frozen=True):
     """What is wrong with the journal, in a sentence: nothing is then known of runs here, and guard cannot act."""
     closed: Outage | None = None
     """The recovery that has closed the application, None while it is open."""
+    trial: Deployment | None = None
+    """The deployment of a trial of `backout certify --on` that decides what is live, None where none does."""
     services: Mapping[str, Criticality] = field(default_factory=dict)
     """What the configuration says of each service; one that it does not name is critical."""
 
@@ -190,6 +193,8 @@ class Status(Value, frozen=True):
     def _live_troubles(self) -> tuple[str, ...]:
         """What is wrong with what is live, in words."""
         live, found = self.situation.live, []
+        if self.trial is not None:
+            found.append("what is live is a trial's: its code, on an empty database, in place of your own")
         if live.hosts:
             found.append(f"it is not the same everywhere: {live.describe_hosts()}")
         if self.quarantined is not None:
@@ -279,6 +284,7 @@ def read_status(tools: Toolbox) -> Status:
         waiting=list_waiting(tools, guard, situation.listed),
         left_open=list_left_open(tools, runs, situation.listed),
         drill=find_last_drill(tools.journal, tools.environment),
+        trial=find_trial(situation.listed),
         closed=read_outage(tools, shows_page=known is not None and known.is_maintenance),
     )
 

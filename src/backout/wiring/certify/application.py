@@ -28,16 +28,24 @@ class StagingApplication:
         headers: sent with each request; those of a request come before.
         switch: makes "old" or "new" live, and returns when requests reach it.
         find_gap: returns what else is not seen, "" where there is nothing.
+        check_held: raises BackoutError where the place is not this trial's any more; asked before each request, which
+            would otherwise write to the team's own database.
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], switch: Callable[[str], None], find_gap: Callable[[], str]
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        switch: Callable[[str], None],
+        find_gap: Callable[[], str],
+        check_held: Callable[[], None],
     ) -> None:
         origin = urlsplit(url)._replace(path="/", query="").geturl()
         self._connection = Connection(Origin.of(origin), _LIMITS)
         self._headers = headers
         self._switch = switch
         self._find_gap = find_gap
+        self._check_held = check_held
         self._reads: list[TrialRequest] = []
         self._is_reading = False
 
@@ -47,7 +55,7 @@ class StagingApplication:
         self._reads, self._is_reading = [], True
 
     def send(self, request: TrialRequest, number: int) -> TrialAnswer:
-        """Send a request and return its answer."""
+        """Send a request and return its answer. Raises BackoutError: another trial may have the place."""
         self._is_reading = self._is_reading and request.method == "GET"
         if self._is_reading:
             self._reads.append(request)
@@ -64,6 +72,7 @@ class StagingApplication:
         return tuple(self._exchange(request) for request in self._reads)
 
     def _exchange(self, request: TrialRequest) -> tuple[int | None, bytes]:
+        self._check_held()
         headers = {**self._headers, **request.headers}
         body: bytes | None = None
         if isinstance(request.body, str):

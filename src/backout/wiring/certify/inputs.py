@@ -181,14 +181,18 @@ def open_stage(config: Config, place: Config | None) -> CertifyStage | StagingSt
     return StagingStage(place, [each for each in others if each.protected or each.name == config.name])
 
 
-def find_place(config: Config, name: str) -> Config:
+def find_place(config: Config, name: str, *, restores: bool = False) -> Config:
     """Return the configuration of an environment in which a trial is to take place.
+
+    Args:
+        restores: what a trial left there is only put back, whichever environment that was for.
 
     Raises:
         UsageError: there is none of that name, or it is the one that the trial is for.
         Refused: it is protected.
     """
-    if name not in config.settings.environments or (config.chosen is not None and name == config.name):
+    is_for_itself = not restores and config.chosen is not None and name == config.name
+    if name not in config.settings.environments or is_for_itself:
         known = ", ".join(each for each in config.settings.environments if each != config.chosen)
         raise UsageError(f"no other environment {name!r}", where=str(config.path), hint=f"one of: {known}")
     place = replace(config, chosen=name)

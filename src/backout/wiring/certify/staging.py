@@ -13,6 +13,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from backout.analysis.certify.traces import BACK, OURS, find_before, find_trial
 from backout.decoding import decode_json
 from backout.errors import BackoutError, Busy, PartlyDone, Refused, UsageError
 from backout.journal.stop import EndSignals
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from backout.ports import HealthCheck
 
 _PREFIX: Final = "backout-staging-"
-_OURS: Final = "trial by backout: "
-"""How the messages of a trial's deployments begin."""
-_BACK: Final = "put back what was live"
 _ANSWERS_S: Final = 120.0
 _ALONE: Final = 5
 """So many looks after another have to be answered by the version that was made live."""
@@ -163,12 +161,16 @@ class StagingStage:
 
         def switch(name: str) -> None:
             self._aside.check_held()
-            self._deployments.activate(codes[name].version, message=f"{_OURS}{name} code", force=True)
+            self._deployments.activate(codes[name].version, message=f"{OURS}{name} code", force=True)
             _await_version(self._health, codes[name].version)
 
         health = self._config.environment.health
         application = StagingApplication(
-            str(health.url if health else ""), self._config.health_headers(), switch, lambda: self._heard.gap
+            str(health.url if health else ""),
+            self._config.health_headers(),
+            switch,
+            lambda: self._heard.gap,
+            self._aside.check_held,
         )
         self._url = self._config.database_url().reveal()
         self.database = CertifyDatabase(self._url, self._heard, ask=application.read_again, oid=self._aside.oid)
@@ -217,12 +219,12 @@ def put_back(config: Config, aside: SetAside | None = None) -> tuple[str, ...]:
 def _put_code_back(config: Config) -> list[str]:
     deployments = _open_deployments(config)
     history = deployments.history()
-    if not history or not _is_trial(history[0]):
+    if find_trial(history) is None:
         return []
-    before = next((each for each in history if not _is_trial(each)), None)
+    before = find_before(history)
     if before is None:
         raise BackoutError("what was live before is no longer in the provider's list")
-    deployments.activate(before.main, message=f"{_OURS}{_BACK}", force=True)
+    deployments.activate(before.main, message=f"{OURS}{BACK}", force=True)
     live = deployments.history()[0].sole
     if live != before.main:
         raise BackoutError(f"{live} is live, and not {before.main}")
@@ -235,13 +237,9 @@ def _open_deployments(config: Config) -> CloudflareDeployments:
     return CloudflareDeployments(api.acts, config.account_id, script, reader=api.reads)
 
 
-def _is_trial(deployment: Deployment) -> bool:
-    return deployment.message.startswith(_OURS) and not deployment.message.endswith(_BACK)
-
-
 def _find_live(config: Config, history: Sequence[Deployment], *, is_left: bool) -> str:
     """Return the version that is live. Raises Refused: an earlier trial left something, or the traffic is split."""
-    if is_left or (history and _is_trial(history[0])):
+    if is_left or find_trial(history) is not None:
         raise Refused(
             "an earlier trial there was interrupted, and what was there before is not put back",
             where=config.name,

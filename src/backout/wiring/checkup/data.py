@@ -63,6 +63,8 @@ def list_database_lanes(config: Config) -> tuple[Lane, ...]:
             Question("restore_point", needed, server.restore_point, look),
         ),
     )
+    if config.environment.platform.is_cloudflare and not config.protected:
+        found.append((Question("trial", Level.SHOULD, lambda: [_check_trial(config)]),))
     found.append((Question("wal", needed, lambda: _check_wal(config), suggest_command("db wal status", name)),))
     if settings.server or settings.admin_url_env or settings.admin_url_file:
         look = suggest_command("unfence --dry-run", name)
@@ -76,6 +78,14 @@ def _check_fence(config: Config) -> Check:
 
     with closing(make_fence(config)) as fence:
         return check_fence(fence.survey(), fence.read(), config.name)
+
+
+def _check_trial(config: Config) -> Check:
+    from backout.analysis.checkup.deployment import check_trial
+    from backout.wiring.certify.left import look_for_trial
+
+    runs, is_left = look_for_trial(config, within_s=PATIENCE_S)
+    return check_trial(config.name, runs=runs, is_left=is_left)
 
 
 def list_objects_lane(config: Config, *, deploys: bool) -> tuple[Lane, ...]:

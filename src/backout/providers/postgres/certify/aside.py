@@ -45,6 +45,10 @@ _LISTS: Final = frozenset(
 )
 """Settings whose values are lists of names: they are kept as they are written."""
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('backout certify ' || %s, 0))"
+_RUNS: Final = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND (classid::bigint << 32) | objid::bigint = hashtextextended('backout certify ' || %s, 0))
+"""
 _STAY: Final = """
 SELECT set_config(s.name, v.value, false) FROM pg_settings s JOIN (VALUES ('idle_session_timeout', '0'),
   ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')) AS v(name, value)
@@ -152,6 +156,11 @@ class SetAside:
         with self._open() as connection:
             found = self._list(connection)
         return not {self.kept, self.made}.isdisjoint(found) or (self.name in found and not found[self.name].is_open)
+
+    def is_running(self) -> bool:
+        """Whether a trial holds the lock on it, in whichever process; it is not taken to find out."""
+        with self._open() as connection:
+            return connection.execute(_RUNS, [self._short]).fetchone() == (True,)
 
     def make(self) -> None:
         """Make the empty database, under a name of its own; the lock has to be held.
