@@ -233,7 +233,7 @@ def test_a_hold_blocks_a_deployment_and_nothing_else() -> None:
 def test_a_trial_that_runs_or_was_left_blocks_a_deployment_there() -> None:
     """It would be made over an empty database; of one that was left the command that puts everything back is named."""
     running, left, none = (
-        deployment.check_trial("my staging", runs=runs, is_left=is_left)
+        deployment.check_trial(ENV, runs=runs, is_left=is_left)
         for runs, is_left in ((True, True), (False, True), (False, False))
     )
     assert [told(each) for each in (running, left, none)] == [
@@ -243,7 +243,7 @@ def test_a_trial_that_runs_or_was_left_blocks_a_deployment_there() -> None:
     ]
     assert levels((left,), View.PREFLIGHT) == ["must"]
     assert "a trial runs there" in running.why
-    assert left.next.lines == ("backout certify --restore --on 'my staging'",)
+    assert left.next.lines == (f"backout certify --restore --on {ENV} -e {ENV}",)
 
 
 def levels(checks: Iterable[Check], view: View) -> list[str]:

@@ -39,8 +39,13 @@ def test_list_shows_each_drill_and_how_it_last_ended(tmp_path: Path) -> None:
     assert drills["throws"]["expected_action"] == "rollback"
     assert drills["throws"]["history"] is None
     known = backout(has_history(tmp_path), "drill", "list")
-    line = next(line for line in known.out.splitlines() if line.startswith("slow-tail"))
-    assert "missed" in line
+    lines = {line[1:].split()[0]: line for line in known.out.splitlines() if line[:1] in "✓✗-" and line[1:].strip()}
+    assert {name: lines[name][0] for name in ("throws", "slow-tail", "hotfix")} == {
+        "throws": "✓",
+        "slow-tail": "✗",
+        "hotfix": "-",
+    }
+    assert next(line.split(":")[0] for line in known.out.splitlines() if ": " in line) == "roll back"
 
 
 def test_a_wrong_file_of_a_team_is_told(tmp_path: Path) -> None:
@@ -109,6 +114,38 @@ def test_history_report_and_due(tmp_path: Path) -> None:
     assert due.code == 1
     assert "slow-tail" in names
     assert "throws" not in names
+
+
+def test_tables_fit_a_terminal_and_nothing_of_them_is_cut(tmp_path: Path) -> None:
+    """80 columns: what was missed stands below its drill where there is no room beside it."""
+    has_history(tmp_path)
+    narrow = {"COLUMNS": "80"}
+    for words in (("history",), ("report", "--format", "text"), ("due",), ("list",)):
+        out = backout(tmp_path, "drill", *words, variables=narrow).out
+        assert [line for line in out.splitlines() if len(line) > 80] == [], words
+        if words[0] in ("history", "report"):
+            assert "the action was none, and rollback was right" in out, words
+    score = backout(tmp_path, "drill", "report", "--format", "text", variables=narrow).out
+    assert "it never passed; the action was none" in score
+    assert "newest run of 1 of 2 drills passed" in score
+    due = backout(tmp_path, "drill", "due", variables=narrow).out
+    assert due.count("it was never run") == 1
+
+
+def test_what_cannot_be_run_yet_is_not_due_and_says_what_it_lacks(tmp_path: Path) -> None:
+    """Elsewhere than on the twin: without an environment for it no drill is due there, without a command it is told."""
+    anywhere = backout(tmp_path, "drill", "due", "--json").json["due"]
+    assert not {"staging-rollback-test", "production-watch"} & {each["name"] for each in anywhere}  # type: ignore[attr-defined]
+    platform = 'platform = { provider = "cloudflare", script = "x", account_id = "a" }'
+    text = f'[app]\nname = "x"\n[environments.staging]\n{platform}\ndeploy = {{ command = "true" }}\n'
+    (tmp_path / "backout.toml").write_text(text, encoding="utf-8")
+    ended = backout(tmp_path, "drill", "due", "--json")
+    checks = {each["name"]: each for each in ended.json["checks"]}  # type: ignore[attr-defined]
+    rehearsal = checks["drill_staging_rollback_test"]
+    assert (rehearsal["level"], rehearsal["state"]) == ("should", "not_set_up")
+    assert "commands.bad" in rehearsal["why"]
+    assert checks["drill_throws"]["next"] == "backout drill run throws"
+    assert "staging-rollback-test" not in [each["name"] for each in ended.json["due"]]  # type: ignore[attr-defined]
 
 
 def test_the_history_of_a_project_is_in_its_journal(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_what_the_file_alone_forbids(tmp_path: Path) -> None:
         (("-e", "production", "--on", "production"), 2, "no other environment"),
         (("-e", "production", "--on", "staging"), 2, "copied to this host alone"),
         (("-e", "production", "--restore"), 2, "which environment is missing"),
+        (("-e", "staging", "--restore", "--on", "staging"), 5, "staging is not as it was"),  # by either name
     ):
         found = backout(tmp_path, *words, *more)
         assert found.code == code, found

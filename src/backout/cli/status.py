@@ -82,7 +82,8 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
             f"backout unfence -e {environment} --dry-run  # the fence, and what opens it",
         )
     if found.trial is not None:
-        return (f"backout certify --restore --on {shlex.quote(environment)}  # unless the trial still runs",)
+        name = shlex.quote(environment)
+        return (f"backout certify --restore --on {name} -e {name}  # unless the trial still runs",)
     if found.unfinished is not None:
         return (f"backout runs show {found.unfinished.id}",)
     if found.waiting:

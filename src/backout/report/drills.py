@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.escaping import cell
 from backout.model.drill import DrillAction, DrillEnd
+from backout.report.text import wrap_text
 from backout.report.times import format_time
 
 if TYPE_CHECKING:
@@ -101,6 +102,25 @@ def make_due_record(due: DrillDue) -> dict[str, object]:
     return {"name": due.name, "last_passed_at": None if at is None else format_time(at), "why": due.why}
 
 
+def format_due(due: Sequence[DrillDue], of: int, lacking: Mapping[str, str], width: int) -> str:
+    """Return the drills that are due, and of those that cannot be run yet what they lack; each reason once.
+
+    Args:
+        of: how many drills there are.
+        lacking: what each of the others lacks, by name.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for each in due:
+        by_reason.setdefault(each.why, []).append(each.name)
+    for name, lacks in lacking.items():
+        by_reason.setdefault(f"not set up: {lacks}", []).append(name)
+    lines = [f"{len(due)} of {of} drills are due" if due else "no drill is due"]
+    for reason, names in by_reason.items():
+        lines += ["", *wrap_text(reason, width)]
+        lines += wrap_text(", ".join(names), width, indent="  ", hanging="  ")
+    return "\n".join(lines)
+
+
 def make_medians(results: Iterable[DrillResult]) -> dict[str, float | None]:
     """Return the median seconds from the first bad request to the last, by drill; over the runs that passed."""
     by_name: dict[str, list[float]] = {}
@@ -115,21 +135,6 @@ def count_wrong_rollbacks(results: Iterable[DrillResult]) -> int:
     return sum(
         result.measured.action is DrillAction.ROLLBACK and result.expected.action is not DrillAction.ROLLBACK
         for result in results
-    )
-
-
-def format_row(result: DrillResult) -> tuple[str, ...]:
-    """Return the cells of a drill: name, action, detect, back, bad requests, verify, loss, outcome."""
-    measured = result.measured
-    return (
-        result.name,
-        str(measured.action),
-        format_span(measured.detect_s),
-        format_span(measured.rto_s),
-        str(measured.bad_requests),
-        format_span(measured.verify_s),
-        _format_loss(measured.rpo),
-        "passed" if result.passed else "missed",
     )
 
 
@@ -148,7 +153,6 @@ _COLUMNS = (
     *("drill", "what happens", "newest", "passed", "scenario, action", "detect", "decide", "act", "RTO"),
     *("bad requests", "RPO", "verify"),
 )
-HEADERS = ("DRILL", "ACTION", "DETECT", "RTO", "BAD", "VERIFY", "RPO", "")
 
 
 def format_span(seconds: float | None) -> str:

@@ -10,7 +10,7 @@ from backout.analysis.history.stability import choose_target
 from backout.analysis.recovery.fit import judge_fit
 from backout.model.checkup import must, should
 from backout.model.database.migrations import MigrationState
-from backout.model.hint import suggest_command, suggest_line, suggest_setting, suggest_words
+from backout.model.hint import suggest_command, suggest_setting, suggest_words
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.setting import describe_setting
@@ -149,8 +149,8 @@ def check_trial(environment: str, *, runs: bool, is_left: bool) -> Check:
         return subject.missing(why, suggest_words("wait for its end"))
     if is_left:
         why = "a trial was interrupted there: its code, or its empty database, is still in place of your own"
-        restore = f"backout certify --restore --on {shlex.quote(environment)}"
-        return subject.missing(why, suggest_line(restore, "puts both back"))
+        restore = f"certify --restore --on {shlex.quote(environment)}"
+        return subject.missing(why, suggest_command(restore, environment, "puts both back"))
     return subject.ok("no trial has left anything there")
 
 

@@ -22,23 +22,18 @@ if TYPE_CHECKING:
 @pass_shell
 def history(shell: Shell, *, name: str | None, last: int, directory: Path) -> None:
     """Show the drills that were run, newest first; of one drill with NAME. A killed one is shown as interrupted."""
-    from backout.cli.support.style import Tone
-    from backout.model.drill import DrillEnd
-    from backout.report.drills import HEADERS, describe_missed, format_row, make_record
-    from backout.report.times import format_time
+    from backout.cli.drill.support import mark_ends
+    from backout.report.drill_tables import HISTORY_HEADERS, make_history_row
+    from backout.report.drills import make_record
     from backout.runbook.incident.drills import list_drills
 
     found = sorted(
         (each for each in list_drills(open_history(shell, read_config(shell), directory)) if name in (None, each.name)),
         key=lambda each: -each.at,
     )[:last]
-    style, rows = shell.output.style, []
-    for record in found:
-        cells = (record.name, *"------") if record.result is None else format_row(record.result)[:-1]
-        tone = Tone.GOOD if record.end is DrillEnd.PASSED else Tone.BAD
-        why = "" if record.end is DrillEnd.PASSED else "; ".join(describe_missed(record))
-        rows.append((format_time(record.at)[:16], *cells, style.badge(record.end, tone), why))
-    human = shell.output.table(("AT", *HEADERS, ""), rows, flexible=9) if rows else "no drill was ever run here"
+    mark = mark_ends(shell)
+    rows = [make_history_row(each, mark) for each in found]
+    human = shell.output.table(HISTORY_HEADERS, rows, whole=True) if rows else "no drill was ever run here"
     shell.output.result("drill-history", {"drills": [make_record(each) for each in found]}, human)
     if not found:
         shell.output.next("backout drill run throws")

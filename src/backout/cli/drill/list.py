@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.cli.support.shell import Shell
+    from backout.model.drill import DrillGroup
 
 
 @click.command(
@@ -31,20 +32,21 @@ Examples:
 def list_(shell: Shell, *, own: Path | None, directory: Path) -> None:
     """List the drills that there are: ours, and your own. A wrong file is told with every mistake and its line."""
     from backout.analysis.drills import summarize_drills
-    from backout.cli.support.style import Tone
-    from backout.model.drill import DrillEnd
+    from backout.cli.drill.support import mark_ends
+    from backout.report.drill_tables import GROUPS
     from backout.report.drills import make_summary_record
     from backout.runbook.incident.drills import list_drills
 
     config = read_config(shell)
     drills = read_drills(shell, config, own)
     known = {each.name: each for each in summarize_drills(list_drills(open_history(shell, config, directory)))}
-    style, rows, records = shell.output.style, [], []
-    tones = {DrillEnd.PASSED: Tone.GOOD, DrillEnd.MISSED: Tone.BAD, DrillEnd.INTERRUPTED: Tone.WARN}
+    mark = mark_ends(shell)
+    rows: dict[DrillGroup, list[tuple[str, ...]]] = {}
+    records = []
     for drill in drills:
         summary, file = known.get(drill.name), drill.file
-        last = "never run" if summary is None else style.badge(summary.last.end, tones[summary.last.end])
-        rows.append((drill.name, file.group, file.expect.action, last, file.title))
+        last = "-" if summary is None else mark(summary.last.end)
+        rows.setdefault(file.group, []).append((last, drill.name, file.expect.action, file.title))
         record = None if summary is None else make_summary_record(summary)
         records.append(
             {
@@ -58,7 +60,13 @@ def list_(shell: Shell, *, own: Path | None, directory: Path) -> None:
                 "history": record,
             }
         )
-    human = shell.output.table(("DRILL", "GROUP", "EXPECTED", "LAST", "WHAT HAPPENS"), rows, whole=True)
+    human = "\n\n".join(
+        f"{shell.output.style.strong(group)}: {words}\n"
+        + shell.output.table(("", "DRILL", "EXPECTED", "WHAT HAPPENS"), rows[group], whole=True)
+        for group, words in GROUPS.items()
+        if group in rows
+    )
     shell.output.result("drill-list", {"drills": records}, human)
     if drills:
-        shell.output.next(f"backout drill run {drills[0].name}", "backout drill run --all")
+        first = next((each.name for each in drills if each.name == "throws"), drills[0].name)
+        shell.output.next(f"backout drill run {first}", "backout drill run --all")

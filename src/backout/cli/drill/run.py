@@ -342,17 +342,14 @@ def _describe(result: DrillResult) -> str:
 
 
 def _format_results(shell: Shell, records: Sequence[DrillRecord]) -> str:
-    """Return a table of what became of each drill, what was missed, and how many passed."""
-    from backout.cli.support.style import Tone
-    from backout.report import drills as report
+    """Return a table of what became of each drill, what was lost or missed, and how many passed."""
+    from backout.cli.drill.support import mark_ends
+    from backout.report.drill_tables import HEADERS, make_row
 
-    style, rows = shell.output.style, []
-    for record in records:
-        cells = (record.name, *"-" * 6, "not performed") if record.result is None else report.format_row(record.result)
-        rows.append((*cells[:-1], style.badge(cells[-1], Tone.GOOD if cells[-1] == "passed" else Tone.BAD)))
-    missed = [f"{each.name}: {why}" for each in records for why in report.describe_missed(each)]
+    mark = mark_ends(shell)
+    table = shell.output.table(HEADERS, [make_row(record, mark) for record in records], whole=True)
     passed = f"{sum(_has_passed(each) for each in records)} of {len(records)} passed"
-    return "\n".join([shell.output.table(report.HEADERS, rows, whole=True), *missed, passed])
+    return f"{table}\n{passed}"
 
 
 def _has_passed(record: DrillRecord) -> bool:

@@ -9,7 +9,7 @@ import click
 
 from backout.cli.twin_env import choose_folder
 from backout.errors import UsageError
-from backout.model.drill import DrillPlace
+from backout.model.drill import DrillEnd, DrillPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,14 @@ def open_history(shell: Shell, config: Config | None, directory: Path) -> Sqlite
     from backout.wiring.drills.records import open_history as open_there
 
     return open_there(config, choose_folder(shell, directory))
+
+
+def mark_ends(shell: Shell) -> Callable[[DrillEnd], str]:
+    """Return what gives the symbol of a drill's end."""
+    from backout.cli.support.style import Tone
+
+    tones = {DrillEnd.PASSED: Tone.GOOD, DrillEnd.MISSED: Tone.BAD, DrillEnd.INTERRUPTED: Tone.WARN}
+    return lambda end: shell.output.style.badge("", tones[end])
 
 
 def choose_drills(drills: tuple[Drill, ...], names: tuple[str, ...], *, every: bool) -> tuple[Drill, ...]:

@@ -8,7 +8,7 @@ from backout.analysis.checkup import deployment, here
 from backout.analysis.checkup.platform import check_marks
 from backout.errors import BackoutError
 from backout.journal.look import look_at_journal
-from backout.model.checkup import ChannelLook, Level, must, should
+from backout.model.checkup import ChannelLook, CheckState, Level, must, should
 from backout.model.drill import COUNTS_S
 from backout.model.guard.policy import Mode
 from backout.model.hint import suggest_command
@@ -91,14 +91,16 @@ def _check_drill(config: Config) -> Check:
 
 def _count_due(config: Config, journal: Journal, now: float) -> tuple[int, int] | None:
     """Return how many drills `backout drill due` names, of how many; None where their files cannot be read."""
-    from backout.analysis.drills import list_due
+    from backout.analysis.checkup.drills import check_drills
+    from backout.wiring.checkup.drills import list_wanted
     from backout.wiring.drills.catalogue import load_drills
 
     try:
-        wanted = {each.name: float(each.file.due_after) for each in load_drills(config.path.parent)}
+        wanted = list_wanted(load_drills(config.path.parent), config)
     except BackoutError:
         return None
-    return len(list_due(wanted, list_drills(journal), now)), len(wanted)
+    checks = tuple(check_drills(wanted, list_drills(journal), now))
+    return sum(check.state is CheckState.MISSING for check in checks), len(checks)
 
 
 def _check_config(config: Config) -> Iterator[Check]:
