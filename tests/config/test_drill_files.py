@@ -104,6 +104,18 @@ bad_requests = -1
             '[[fault]]\nkind = "errors"\nwhen = "before"\nafter = "2s"\n[limits]',
             "11: fault[0].after: a fault",
         ),
+        (
+            "[limits]",
+            '[[fault]]\nkind = "api-down"\ntarget = "x"\n[limits]',
+            "10: fault[0].target: a fault of the kind 'api-down' has none",
+        ),
+        (
+            "[limits]",
+            '[[fault]]\nkind = "errors"\nlatency = "1s"\n[limits]',
+            "10: fault[0].latency: a fault of the kind 'errors' has none",
+        ),
+        ("[limits]", '[[fault]]\nkind = "errors"\nfor = "0s"\n[limits]', "10: fault[0].for: expected more than 0 s"),
+        ("[limits]", '[watch]\nfor = "0s"\n[limits]', "9: watch.for: expected more than 0 s"),
         ("title =", "title", "1: TOML: "),
     ],
 )
@@ -121,6 +133,7 @@ def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, 
         ('group = "role back"', ("2: group: expected",)),
         ('environment = "moon"', ("2: environment: expected",)),
         ("fault = [3]", ("2: fault[0]: expected",)),
+        ("watch.checks = [1]", ("2: watch.checks[0]: expected",)),
     ],
 )
 def test_what_does_not_fit_together_is_told_beside_other_mistakes(
@@ -146,6 +159,16 @@ rpo = {{ row = 1 }}
     assert any("does not expect a rollback" in line for line in found) is (not wrong)
 
 
+def test_a_wrong_name_with_a_wrong_value_is_told_for_both(tmp_path: Path) -> None:
+    """And what does not fit together elsewhere in the file as well."""
+    text = GOOD.replace("[expect]", 'expect = { "GET" = [99999] }\n[expect]').replace('"10s"', '"0s"')
+    assert [each.split(": ")[1] for each in mistakes_of(tmp_path, text)] == [
+        "deploy.expect.GET",
+        "deploy.expect.GET[0]",
+        "limits.rto",
+    ]
+
+
 def test_faults_are_set_on_the_twin_alone(tmp_path: Path) -> None:
     """Nothing of production is broken, and nothing of staging."""
     text = GOOD.replace("[limits]", '[[fault]]\nkind = "errors"\n[limits]')
@@ -158,9 +181,10 @@ def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     """The files of a folder are read to the last one."""
     for name in ("one", "two"):
         (tmp_path / f"{name}.toml").write_text("title = 3\n", encoding="utf-8")
+    (tmp_path / "three.toml").mkdir()
     with pytest.raises(ConfigError) as raised:
         read_drills([tmp_path])
-    assert {each.partition(":")[0] for each in raised.value.mistakes} == {"one.toml", "two.toml"}
+    assert {each.partition(":")[0] for each in raised.value.mistakes} == {"one.toml", "three.toml", "two.toml"}
 
 
 def test_ours_are_right_and_say_what_they_are_about(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from backout.wiring.drills.witness import Witness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from backout.config.drills import BadPart, Drill, FaultPart
+    from backout.config.drills import Drill
+    from backout.config.schema.drill import BadPart, FaultPart
     from backout.model.drill import Loss, Visit
     from backout.wiring.drills.ground import Ground
     from backout.wiring.drills.times import Times

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.config.drills import OF_A_WORKER, UNGUARDED, WatchPart
+from backout.config.drills import UNGUARDED
 from backout.config.scalars import Duration
+from backout.config.schema.drill import OF_A_WORKER, WatchPart
 from backout.errors import BackoutError, UsageError
 from backout.model.guard.signals import sum_counts
 from backout.private import make_private_folder, write_new
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from backout.config.drills import Drill, FaultPart
+    from backout.config.drills import Drill
+    from backout.config.schema.drill import FaultPart
     from backout.runbook.toolbox import Toolbox
     from backout.twin.lifecycle import TwinStatus
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.config.drills import FaultPart
+from backout.config.schema.drill import FaultPart
 from backout.errors import BackoutError
 from backout.model.drill import DrillAction
 from backout.model.version import Mark, VersionId, VersionMark

@@ -22,10 +22,10 @@ from backout.wiring.drills.simulation import merge_rules
 from backout.wiring.toolbox import make_toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from backout.config.drills import WatchPart
+    from backout.config.schema.drill import WatchPart
     from backout.providers.child_environment import ChildEnvironment
     from backout.runbook.toolbox import Toolbox
     from backout.twin.stage import Stage
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LONGEST_S: Final = 300.0
 """No command of a drill takes longer, on a busy machine either."""
 _POLL_S: Final = 0.05
+_FOLLOW_S: Final = 1.0
 _VARIABLES: Final = {"COLUMNS": "100", "LANG": "C.UTF-8"}
 
 
@@ -74,6 +75,17 @@ class Program:
                 said = self._err.read_text(encoding="utf-8", errors="replace").strip()[-500:]
                 raise BackoutError(f"guard did not say {words!r}: {said}", where="the drill")
             time.sleep(_POLL_S)
+
+    def follow(self, hear: Callable[[str], None], within_s: float) -> Ended:
+        """Return how it ended; each line that it writes to stdout is passed on meanwhile. Raises as `await_end`."""
+        until, heard = time.monotonic() + within_s, 0
+        while self._process.poll() is None and time.monotonic() < until:
+            *lines, _ = self._out.read_text(encoding="utf-8", errors="replace").split("\n")
+            for line in lines[heard:]:
+                hear(line)
+            heard = max(heard, len(lines))
+            time.sleep(_FOLLOW_S)
+        return self.await_end(max(until - time.monotonic(), _POLL_S))
 
     def await_end(self, within_s: float = LONGEST_S) -> Ended:
         """Return how it ended.
@@ -141,6 +153,10 @@ class Runner:
     def run(self, *words: str, cwd: Path | None = None, env: ChildEnvironment | None = None) -> Ended:
         """Run the program to its end; arguments and errors as of `start` and `await_end`."""
         return self.start(*words, cwd=cwd, env=env).await_end()
+
+    def follow(self, words: Sequence[str], hear: Callable[[str], None], within_s: float) -> Ended:
+        """Run the program to its end, however long that is allowed to take; arguments and errors as of `Program`."""
+        return self.start(*words).follow(hear, within_s)
 
     def close(self) -> None:
         """End what is still at work; nothing is started any more."""
