@@ -18,6 +18,7 @@ def test_while_a_hold_is_on_lifting_it_is_named_and_no_watch(troubles: tuple[str
         hold=object(),
         closed=None,
         trial=None,
+        broken=None,
         journal="",
         unfinished=None,
         waiting=(),

@@ -17,7 +17,18 @@ from backout.model.drill import (
     Measured,
 )
 from backout.providers.memory import START, WorldClock
-from backout.runbook.incident.drills import find_last_drill, list_drills, record_end, record_failure, record_start
+from backout.runbook.incident.drills import (
+    LeftBroken,
+    find_last_drill,
+    find_left_broken,
+    list_drills,
+    record_breaking,
+    record_end,
+    record_failure,
+    record_start,
+)
+
+from situations import deployment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +74,21 @@ def test_a_killed_drill_is_shown_as_interrupted(journal: SqliteJournal) -> None:
         ("slow-tail", DrillEnd.INTERRUPTED, "no twin"),
     ]
     assert find_last_drill(journal) is None
+
+
+def test_what_a_stopped_drill_broke_is_told_as_long_as_it_is_live(journal: SqliteJournal, clock: WorldClock) -> None:
+    """Not once another version is live, not in another environment, and not of a drill that came to its end."""
+    staging = DrillPlace.STAGING
+    record_start(journal, "drill-1", "ours", staging, actor="ops@host")
+    record_breaking(journal, "drill-1", "ours", "stage", "v1", actor="ops@host")
+    good, bad, fix = (deployment(f"d{number}", clock.now() + number - 2, (f"v{number}", 100.0)) for number in (1, 2, 3))
+    assert find_left_broken(journal, "stage", (good,)) is None
+    assert find_left_broken(journal, "stage", (bad, good)) == LeftBroken("ours", "v2", "v1")
+    assert find_left_broken(journal, "other", (bad, good)) is None
+    assert find_left_broken(journal, "stage", (fix, bad, good)) is None
+    assert find_last_drill(journal, "staging") is None
+    record_end(journal, "drill-1", result("ours", clock.now(), "late", place=staging), actor="ops@host")
+    assert find_left_broken(journal, "stage", (bad, good)) is None
 
 
 def test_the_last_drill_is_the_newest_that_passed(journal: SqliteJournal, clock: WorldClock) -> None:

@@ -81,9 +81,8 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
             f"backout recover --undo -e {environment}  # takes it back",
             f"backout unfence -e {environment} --dry-run  # the fence, and what opens it",
         )
-    if found.trial is not None:
-        name = shlex.quote(environment)
-        return (f"backout certify --restore --on {name} -e {name}  # unless the trial still runs",)
+    if left := _list_what_puts_back(found, shlex.quote(environment)):
+        return left
     if found.unfinished is not None:
         return (f"backout runs show {found.unfinished.id}",)
     if found.waiting:
@@ -104,6 +103,16 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
     if found.troubles:
         return (f"backout rollback --dry-run -e {environment}", *guard)
     return guard
+
+
+def _list_what_puts_back(found: Status, environment: str) -> tuple[str, ...]:
+    """Return what ends a trial or a drill that was killed, while its code is live."""
+    if found.trial is not None:
+        return (f"backout certify --restore --on {environment} -e {environment}  # unless the trial still runs",)
+    if found.broken is not None:
+        good = shlex.quote(found.broken.good)
+        return (f'backout rollback {good} -e {environment} --accept-unproven -m "a drill was stopped"',)
+    return ()
 
 
 def _read_status(tools: Toolbox) -> Status:

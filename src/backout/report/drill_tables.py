@@ -31,7 +31,7 @@ GROUPS: Final = {
 def make_row(record: DrillRecord, mark: Mark) -> tuple[str, ...]:
     """Return the cells of a drill that ended, as of `HEADERS`."""
     if record.result is None:
-        return (mark(record.end), record.name, *"-----", "; ".join(describe_missed(record)))
+        return (mark(record.end), record.name, *"-----", "; ".join(explain_missed(record)))
     measured = record.result.measured
     return (
         mark(record.end),
@@ -41,7 +41,7 @@ def make_row(record: DrillRecord, mark: Mark) -> tuple[str, ...]:
         format_span(measured.rto_s),
         str(measured.bad_requests),
         format_span(measured.verify_s),
-        "; ".join([*_describe_lost(measured.rpo), *record.result.missed]),
+        "; ".join([*_describe_lost(measured.rpo), *explain_missed(record)]),
     )
 
 
@@ -58,7 +58,7 @@ def make_score_row(summary: DrillSummary, mark: Mark) -> tuple[str, ...]:
     why = []
     if last.end is not DrillEnd.PASSED:
         at = summary.last_passed_at
-        why = ["it never passed" if at is None else f"it passed last on {format_time(at)[:10]}", *describe_missed(last)]
+        why = ["it never passed" if at is None else f"it passed last on {format_time(at)[:10]}", *explain_missed(last)]
     elif result is not None:
         why = list(_describe_lost(result.measured.rpo))
     return (
@@ -72,6 +72,13 @@ def make_score_row(summary: DrillSummary, mark: Mark) -> tuple[str, ...]:
         format_span(summary.verify_s),
         "; ".join(why),
     )
+
+
+def explain_missed(record: DrillRecord) -> tuple[str, ...]:
+    """Return why a drill did not pass, and what was seen in it; nothing of one that passed."""
+    missed = () if record.end is DrillEnd.PASSED else describe_missed(record)
+    seen = record.result.measured.detail if record.result is not None else ""
+    return (*missed, f"seen: {seen}") if missed and seen else missed
 
 
 def describe_scores(summaries: Sequence[DrillSummary]) -> str:

@@ -194,7 +194,9 @@ def _perform_all(
                 yield from _perform_in_pairs(performer, log, side)
             for drill in chosen:
                 if drill not in side:
-                    record = log.end(log.start(drill), functools.partial(performer.perform, drill))
+                    started = log.start(drill)
+                    note = functools.partial(log.note_breaking, started)
+                    record = log.end(started, functools.partial(performer.perform, drill, note))
                     yield record
                     log.tell(record)
     finally:
@@ -210,11 +212,11 @@ class _Performer:
         self.say = say
         self._ground: Ground | None = None
 
-    def perform(self, drill: Drill) -> DrillResult:
+    def perform(self, drill: Drill, note: Callable[[str, str], None]) -> DrillResult:
         if drill.file.environment is not DrillPlace.TWIN:
             from backout.wiring.drills.rehearsal import perform_there
 
-            return perform_there(self._config, drill, self._place / "elsewhere", self.say)
+            return perform_there(self._config, drill, self._place / "elsewhere", self.say, note)
         from backout.wiring.drills.performing import perform_drill
 
         return perform_drill(self.open_ground(), drill, self.say)
@@ -265,6 +267,12 @@ class _Log:
         record_start(self._journal, run, drill.name, place, actor=self._actor, batch=self._batch)
         return DrillRecord(run, drill.name, place, time.time(), batch=self._batch)
 
+    def note_breaking(self, record: DrillRecord, environment: str, good: str) -> None:
+        """Record what has to be live again in an environment of the team's own, before it is broken."""
+        from backout.runbook.incident.drills import record_breaking
+
+        record_breaking(self._journal, record.run, record.name, environment, good, actor=self._actor)
+
     def end(self, record: DrillRecord, find: Callable[[], DrillResult]) -> DrillRecord:
         """Return the record with the result that `find` returns, or why it raises BackoutError."""
         from backout.runbook.incident.drills import record_end, record_failure
@@ -274,8 +282,9 @@ class _Log:
         except Interrupted:
             raise
         except BackoutError as error:
-            record_failure(self._journal, record.run, record.name, record.environment, str(error), actor=self._actor)
-            return replace(record, why=str(error))
+            why = f"{error}; {error.hint}" if error.hint else str(error)
+            record_failure(self._journal, record.run, record.name, record.environment, why, actor=self._actor)
+            return replace(record, why=why)
         record_end(self._journal, record.run, result, actor=self._actor)
         return replace(record, result=result)
 
@@ -338,7 +347,8 @@ def _describe_error(error: BaseException) -> str:
 def _describe(result: DrillResult) -> str:
     measured = result.measured
     back = "" if measured.rto_s is None else f", {measured.bad_requests} bad requests in {measured.rto_s:.1f} s"
-    return f"{'passed' if result.passed else 'MISSED'}: {measured.action}{back}"
+    seen = f"; {measured.detail}" if measured.detail and result.environment is not DrillPlace.TWIN else ""
+    return f"{'passed' if result.passed else 'MISSED'}: {measured.action}{back}{seen}"
 
 
 def _format_results(shell: Shell, records: Sequence[DrillRecord]) -> str:

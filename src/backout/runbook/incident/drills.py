@@ -8,15 +8,35 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_own, decode_values
 from backout.model.drill import DrillEnd, DrillPlace, DrillRecord, DrillResult
+from backout.model.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.ports import Journal
 
 STARTED: Final = "drill.started"
 ENDED: Final = "drill.ended"
 FAILED: Final = "drill.failed"
+BREAKS: Final = "drill.breaks"
 _KINDS: Final = "drill.*"
+_CLOCKS_APART_S: Final = 2.0
+"""A deployment is dated by the provider's clock."""
+
+
+class LeftBroken(Value, frozen=True):
+    """A version that a drill broke on purpose, and that is still live.
+
+    Args:
+        name: of the drill.
+        bad, good: the version that is live, and the one that was to be live again.
+    """
+
+    name: str
+    bad: str
+    good: str
 
 
 def record_start(journal: Journal, run: str, name: str, place: DrillPlace, *, actor: str, batch: str = "") -> None:
@@ -42,10 +62,47 @@ def record_failure(journal: Journal, run: str, name: str, place: DrillPlace, why
     journal.note(place, FAILED, run, {"name": name, "why": why}, actor=actor)
 
 
+def record_breaking(journal: Journal, run: str, name: str, environment: str, good: str, *, actor: str) -> None:
+    """Record that a broken version is about to be deployed to an environment of the team's own.
+
+    Args:
+        environment: its name in backout.toml.
+        good: the version that has to be live again in the end.
+
+    Raises:
+        BackoutError: it cannot be recorded.
+    """
+    journal.note(DrillPlace.STAGING, BREAKS, run, {"name": name, "environment": environment, "good": good}, actor=actor)
+
+
+def find_left_broken(journal: Journal, environment: str, listed: Sequence[Deployment]) -> LeftBroken | None:
+    """Return what a drill that did not come to its end left live in an environment, None where that is not live.
+
+    Args:
+        listed: the provider's list of deployments, newest first.
+    """
+    breaking = {
+        str(event.data.get("key", "")): event
+        for event in journal.events(environment=DrillPlace.STAGING, kind=BREAKS)
+        if event.data.get("environment") == environment
+    }
+    stopped = [each for each in list_drills(journal) if each.run in breaking and each.result is None]
+    if not stopped or not listed:
+        return None
+    newest = breaking[max(stopped, key=lambda each: each.at).run]
+    good = str(newest.data.get("good", ""))
+    later = [each for each in reversed(listed) if each.created_at > newest.at - _CLOCKS_APART_S and each.main != good]
+    if not later or listed[0].main != later[0].main:
+        return None
+    return LeftBroken(str(newest.data.get("name", "")), str(listed[0].main), good)
+
+
 def list_drills(journal: Journal) -> tuple[DrillRecord, ...]:
     """Return all drills of the history, oldest first; of one that is recorded otherwise no result is known."""
     found: dict[str, DrillRecord] = {}
     for event in journal.events(kind=_KINDS):
+        if event.kind == BREAKS:
+            continue
         run, name = str(event.data.get("key", "")), str(event.data.get("name", ""))
         if event.environment not in list(DrillPlace):
             continue

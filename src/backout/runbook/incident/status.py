@@ -29,7 +29,7 @@ from backout.model.value import Value
 from backout.report.times import format_duration
 from backout.runbook.guard.accept import list_waiting
 from backout.runbook.guard.watch_gap import measure_watch_gap_s
-from backout.runbook.incident.drills import find_last_drill
+from backout.runbook.incident.drills import LeftBroken, find_last_drill, find_left_broken
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.left_open import list_left_open
 from backout.runbook.observe import observe
@@ -143,6 +143,8 @@ class Status(Value, frozen=True):
     """The recovery that has closed the application, None while it is open."""
     trial: Deployment | None = None
     """The deployment of a trial of `backout certify --on` that decides what is live, None where none does."""
+    broken: LeftBroken | None = None
+    """What a drill broke on purpose and could not put back, None where nothing of that is live."""
     services: Mapping[str, Criticality] = field(default_factory=dict)
     """What the configuration says of each service; one that it does not name is critical."""
 
@@ -199,6 +201,8 @@ class Status(Value, frozen=True):
             found.append(f"it is not the same everywhere: {live.describe_hosts()}")
         if self.quarantined is not None:
             found.append(f"the live version is quarantined: {self.quarantined.why}")
+        if self.broken is not None:
+            found.append(f"what is live was broken on purpose by the drill {self.broken.name}, which was stopped")
         return tuple(found)
 
     @property
@@ -285,6 +289,7 @@ def read_status(tools: Toolbox) -> Status:
         left_open=list_left_open(tools, runs, situation.listed),
         drill=find_last_drill(tools.journal, tools.environment),
         trial=find_trial(situation.listed),
+        broken=find_left_broken(tools.journal, tools.environment, situation.listed),
         closed=read_outage(tools, shows_page=known is not None and known.is_maintenance),
     )
 

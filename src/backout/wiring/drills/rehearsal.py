@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -12,19 +14,22 @@ from msgspec.structs import replace
 from backout.analysis.drills import BadAnswers, find_bad, judge_drill
 from backout.config import Environment, load
 from backout.config.trust import check_config
-from backout.errors import BackoutError, UsageError
+from backout.decoding import Undecodable, decode_json
+from backout.errors import BackoutError, PartlyDone, UsageError
+from backout.journal.stop import EndSignals
+from backout.model.clock import format_duration
 from backout.model.drill import DrillAction, DrillPlace, DrillResult, Measured
 from backout.model.guard.signals import ServiceState
+from backout.model.value import Value
 from backout.private import make_private_folder
 from backout.providers.child_environment import make_team_environment
 from backout.wiring.drills.deployment import subtract
 from backout.wiring.drills.times import find_times
-from backout.wiring.drills.trial import Runner
+from backout.wiring.drills.trial import LONGEST_S, Ended, Runner
 from backout.wiring.drills.witness import Witness
 from backout.wiring.toolbox import make_deployer, make_toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from backout.config import Config
@@ -36,6 +41,22 @@ if TYPE_CHECKING:
 _PATIENCE_S: Final = 120.0
 _POLL_S: Final = 0.5
 _OK: Final = 200
+_TOLD_EVERY_S: Final = 30.0
+
+Follow = Callable[[Sequence[str], Callable[[str], None], float], Ended]
+
+
+class _Tick(Value, frozen=True):
+    """What is read of a line of `backout guard --json`."""
+
+    type: str
+    elapsed_s: float = 0.0
+    for_s: float = 0.0
+    verdict: str = ""
+    reason: str = ""
+    requests: int = 0
+    errors: int = 0
+    health: str = ""
 
 
 def perform_six_steps(scene: Scene) -> Measured:
@@ -63,16 +84,24 @@ def _forget(_: str) -> None:
     pass
 
 
-def perform_there(config: Config | None, drill: Drill, folder: Path, say: Callable[[str], None]) -> DrillResult:
+def perform_there(
+    config: Config | None,
+    drill: Drill,
+    folder: Path,
+    say: Callable[[str], None],
+    note: Callable[[str, str], None],
+) -> DrillResult:
     """Rehearse in staging, or watch production, and return the result.
 
     Args:
         config: of that environment.
         folder: made anew, for a journal and reports of its own: no statistics of the environment count a drill.
+        note: told the environment and its good version before anything broken is deployed.
 
     Raises:
         UsageError: see `check_there`; no program may be run.
         Untrusted: somebody else could have written the drill.
+        PartlyDone: a step failed, and what the drill broke could not be put back.
         BackoutError: as `perform_steps`; guard gave no answer.
     """
     at = time.time()
@@ -91,7 +120,11 @@ def perform_there(config: Config | None, drill: Drill, folder: Path, say: Callab
     runner = Runner(folder, found.path, found.name, variables=make_team_environment(variables))
     try:
         is_rehearsal = drill.file.environment is DrillPlace.STAGING
-        measured = _perform_steps_there(found, drill, runner, say) if is_rehearsal else _watch(drill, runner)
+        measured = (
+            _perform_steps_there(found, drill, runner, say, note)
+            if is_rehearsal
+            else watch_there(drill, runner.follow, say)
+        )
     finally:
         runner.close()
     missed = judge_drill(drill.expected, drill.file.limits.as_model(), measured)
@@ -131,33 +164,103 @@ def _find_commands(drill: Drill, config: Config) -> tuple[str, str]:
     )
 
 
-def _perform_steps_there(config: Config, drill: Drill, runner: Runner, say: Callable[[str], None]) -> Measured:
+def _perform_steps_there(
+    config: Config, drill: Drill, runner: Runner, say: Callable[[str], None], note: Callable[[str, str], None]
+) -> Measured:
     tools, (good, bad) = make_toolbox(config), _find_commands(drill, config)
     check_config(drill.path, None)
     deployer = make_deployer(config)
     if config.no_commands:
         raise UsageError("the commands of the drill are not run (--no-commands)", where=drill.name)
+    working: list[str] = []
 
     def run(command: str) -> None:
         ended = deployer.run(command, say)
         if ended.code != 0:
             raise BackoutError(f"`{command}` ended with {ended.code}", where=drill.name)
 
-    return perform_steps(runner, tools, lambda: run(good), lambda: run(bad), say)
+    def run_bad() -> None:
+        working.append(tools.deployments.history()[0].main)
+        note(config.name, working[0])
+        run(bad)
+
+    with EndSignals() as ends:
+        try:
+            return perform_steps(runner, tools, lambda: run(good), run_bad, say)
+        except BaseException:  # Ctrl-C as well: what the drill broke does not stay
+            ends.hold_off()
+            if working:
+                _put_back(tools, working[0], say)
+            raise
 
 
-def _watch(drill: Drill, runner: Runner) -> Measured:
-    """Watch what is live as guard does, for as long as the drill says; nothing is changed."""
-    ended = runner.run("guard", "--observe", "--for", f"{float(drill.file.watch.lasts):g}s", "--json")
+def _put_back(tools: Toolbox, good: str, say: Callable[[str], None]) -> None:
+    """Make the version live that was there before the broken one, unless it is. Raises PartlyDone: it could not be."""
+    try:
+        if tools.deployments.history()[0].sole == good:
+            return
+        say(f"putting {good} back")
+        tools.deployments.activate(good, message="a drill was stopped: what it broke is put back", force=True)
+        live = tools.deployments.history()[0].sole
+        problem = "" if live == good else f"{live} is live"
+    except BackoutError as error:
+        problem = error.what
+    if problem:
+        environment = shlex.quote(tools.environment)
+        raise PartlyDone(
+            f"what the drill broke is still live in {tools.environment}: {problem}",
+            where=tools.environment,
+            hint=f'backout rollback {good} -e {environment} --accept-unproven -m "a drill was stopped"',
+        )
+
+
+def watch_there(drill: Drill, follow: Follow, say: Callable[[str], None]) -> Measured:
+    """Watch what is live as guard does, for as long as the drill says; nothing is changed.
+
+    Args:
+        follow: as `Runner.follow`.
+
+    Raises:
+        BackoutError: guard gave no answer.
+    """
+    lasts_s, told = float(drill.file.watch.lasts), _Told(say)
+    say(f"guard watches for {format_duration(lasts_s)}, and changes nothing")
+    words = ("guard", "--observe", "--for", f"{lasts_s:g}s", "--json")
+    ended = follow(words, told.hear, lasts_s + LONGEST_S)
     record = ended.record
     if not record.get("action"):
         raise BackoutError(f"guard did not answer: {ended.err.strip()[-500:]}", where=drill.name)
-    is_well = ended.code == 0
+    reason, did = str(record.get("reason") or ""), str(record.get("why") or record.get("would") or "")
     return Measured(
-        action=DrillAction.NONE if is_well else DrillAction.HOLD,
-        scenario=None,
-        detail=str(record.get("why") or record.get("reason") or ""),
+        action=DrillAction.NONE if ended.code == 0 else DrillAction.HOLD,
+        requests=told.requests,
+        bad_requests=told.errors,
+        detail="; ".join(dict.fromkeys(filter(None, (f"{record.get('verdict')}: {reason}", did)))),
     )
+
+
+class _Told:
+    """What guard said of each look; once in a while it is passed on."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._due_s = 0.0
+        self.requests = 0
+        self.errors = 0
+
+    def hear(self, line: str) -> None:
+        """Take a line of guard's."""
+        try:
+            tick = decode_json(line, _Tick)
+        except Undecodable:
+            return
+        if tick.type != "tick":
+            return
+        self.requests, self.errors = tick.requests, tick.errors
+        if tick.elapsed_s >= self._due_s:
+            self._due_s = tick.elapsed_s + _TOLD_EVERY_S
+            counted = f"{tick.requests:,} requests, {tick.errors:,} failed; health {tick.health}"
+            self._say(f"{tick.elapsed_s:.0f} of {tick.for_s:.0f} s: {counted}; {tick.reason or tick.verdict}")
 
 
 def perform_steps(
