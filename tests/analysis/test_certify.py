@@ -202,6 +202,34 @@ def test_requests_are_read_from_lines() -> None:
     assert filled.body == {"n": 7, "by": "a-7"}
 
 
+def test_requests_are_taken_from_what_was_recorded() -> None:
+    """From a tail, on one line or many, and from Logpush; what has a body is known and not sent, a schedule is none."""
+
+    def tail(method: str, url: str, indent: int | None = None) -> str:
+        return json.dumps({"outcome": "ok", "event": {"request": {"method": method, "url": url}}}, indent=indent)
+
+    host = "https://shop.example.com"
+    lines = [
+        tail("GET", f"{host}/orders/1?full=1"),
+        tail("GET", f"{host}/orders/1?full=1", 2),
+        *(tail("GET", f"{host}/orders/{number}", 2) for number in range(2, 20)),
+        tail("POST", f"{host}/orders"),
+        json.dumps({"event": {"cron": "* * * * *"}, "outcome": "ok"}),
+        json.dumps({"event": {"request": {"method": "GET", "url": f"{host}/wp-login"}, "response": {"status": 404}}}),
+        json.dumps({"Event": {"Request": {"Method": "GET", "URL": host}}, "EventType": "fetch"}),
+        '{"method": "PUT", "path": "/orders/1", "body": {}}',
+    ]
+    found = parse_requests("\n".join(lines), "tail.json")
+    assert [(each.method, each.path) for each in found] == [
+        ("GET", "/orders/1?full=1"),
+        *(("GET", f"/orders/{number}") for number in range(2, 6)),
+        ("POST", "/orders"),
+        ("GET", "/"),
+        ("PUT", "/orders/1"),
+    ]
+    assert [fill(each, {}, 1) is None for each in found] == [each.method == "POST" for each in found]
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [

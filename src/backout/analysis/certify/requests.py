@@ -1,9 +1,13 @@
-"""The requests of a trial: read from a file of JSON lines, and filled in before each is sent."""
+"""The requests of a trial: read from a file, written by hand or recorded, and filled in before each is sent.
+
+Recorded are events as `wrangler tail --format json` prints them, or as Logpush has them. They have no bodies.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -14,11 +18,17 @@ from backout.model.database.certificate import TrialRequest
 from backout.model.guard.routes import METHODS, make_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 COUNTER: Final = "n"
 _HOLE: Final = re.compile(r"\{\{(\w+)\}\}")
 _BY: Final = ("", "old", "new")
+_REFUSED: Final = 400
+_OF_A_ROUTE: Final = 5
+"""So many paths of a route are taken from what was recorded."""
+_WITHOUT_BODY: Final = ("GET", "HEAD", "OPTIONS")
+_NOT_RECORDED: Final = "body_that_was_not_recorded"
+"""A name that nothing saves, so that the request is known and never sent."""
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,8 +40,44 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     by: str = ""
 
 
+class _Asked(msgspec.Struct):
+    method: str = ""
+    url: str = ""
+
+
+class _Answer(msgspec.Struct):
+    status: int = 0
+
+
+class _Inner(msgspec.Struct):
+    request: _Asked = msgspec.field(default_factory=_Asked)
+    response: _Answer | None = None
+
+
+class _LogpushAsked(msgspec.Struct, rename={"method": "Method", "url": "URL"}):
+    method: str = ""
+    url: str = ""
+
+
+class _LogpushAnswer(msgspec.Struct, rename={"status": "Status"}):
+    status: int = 0
+
+
+class _LogpushInner(msgspec.Struct, rename={"request": "Request", "response": "Response"}):
+    request: _LogpushAsked = msgspec.field(default_factory=_LogpushAsked)
+    response: _LogpushAnswer | None = None
+
+
+class _Event(msgspec.Struct, rename={"logpush": "Event"}):
+    event: _Inner | None = None
+    logpush: _LogpushInner | None = None
+
+
 def parse_requests(text: str, where: str) -> tuple[TrialRequest, ...]:
     """Return the requests of a file: one JSON object a line, `#` begins a comment line.
+
+    An event of a Worker in place of a request is the request that it was for; each path once, of a route the first few.
+    What has a body is known, but cannot be sent: it was not recorded.
 
     Args:
         where: the file's name, for errors.
@@ -39,13 +85,59 @@ def parse_requests(text: str, where: str) -> tuple[TrialRequest, ...]:
     Raises:
         UsageError: a line is not a request; the line is named.
     """
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            found.append(_parse_line(line, f"{where}:{number}", number))
+    found: list[TrialRequest] = []
+    recorded: dict[str, set[str]] = {}
+    for number, part in _split(text):
+        event = _read_event(part)
+        if event is None:
+            found.append(_parse_line(part, f"{where}:{number}", number))
+        elif (request := _make_request(event, number)) is not None:
+            paths = recorded.setdefault(name_route(request), set())
+            if request.path not in paths and len(paths) < _OF_A_ROUTE:
+                paths.add(request.path)
+                found.append(request)
     if not found:
         raise UsageError("it holds no request", where=where, hint='such as {"method": "GET", "path": "/api/orders"}')
     return tuple(found)
+
+
+def _split(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each object with the number of its first line: on a line of its own, or from a `{` to a `}` alone."""
+    begun, lines = 0, list[str]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if begun:
+            lines.append(line)
+            if line == "}":
+                yield begun, "\n".join(lines)
+                begun = 0
+        elif line == "{":
+            begun, lines = number, [line]
+        elif line.strip() and not line.lstrip().startswith("#"):
+            yield number, line
+    if begun:
+        yield begun, "\n".join(lines)
+
+
+def _read_event(part: str) -> _Inner | _LogpushInner | None:
+    """Return an event of a Worker, None where it is none."""
+    try:
+        read = decode_json(part, _Event)
+    except Undecodable:
+        return None
+    return read.event or read.logpush
+
+
+def _make_request(event: _Inner | _LogpushInner, number: int) -> TrialRequest | None:
+    """Return the request of an event; None where it had none, or one that was refused: it tells of no route."""
+    address, method = urlsplit(event.request.url), event.request.method.upper()
+    path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+    is_refused = event.response is not None and event.response.status >= _REFUSED
+    if is_refused or method not in METHODS or not address.netloc:
+        return None
+    if not path.isprintable() or " " in path or _HOLE.search(path):
+        return None
+    body = None if method in _WITHOUT_BODY else f"{{{{{_NOT_RECORDED}}}}}"
+    return TrialRequest(method, path, body, line=number)
 
 
 def _parse_line(line: str, where: str, number: int) -> TrialRequest:
@@ -79,12 +171,12 @@ def make_requests(routes: Iterable[str]) -> tuple[TrialRequest, ...]:
 
 
 def name_route(request: TrialRequest) -> str:
-    """Return the route of a request.
+    """Return the route of a request, whatever is asked for in the query.
 
-    >>> name_route(TrialRequest("GET", "/api/orders/{{order}}"))
+    >>> name_route(TrialRequest("GET", "/api/orders/{{order}}?full=1"))
     'GET /api/orders/{id}'
     """
-    return make_template(request.method, _HOLE.sub("1", request.path))
+    return make_template(request.method, _HOLE.sub("1", request.path.partition("?")[0]))
 
 
 def fill(request: TrialRequest, saved: Mapping[str, object], number: int) -> TrialRequest | None:
