@@ -101,6 +101,7 @@ def test_what_failed_before_says_nothing() -> None:
     ("seen", "sql", "known", "reason"),
     [
         (replace(GOOD, rows_read_again=0), HARMLESS, (READ, WRITE), "the old code read none of the 2 rows"),
+        (replace(GOOD, rows_written=0, rows_read_again=0), HARMLESS, (READ, WRITE), "the new code wrote no row"),
         (GOOD, HARMLESS, (), "no statement of the old code is known"),
         (GOOD, HARMLESS, (READ, WRITE, "DELETE FROM orders", "SELECT 1 FROM orders"), "only 4 of the 6 known routes"),
         (replace(GOOD, new=PhaseRecord()), HARMLESS, (READ, WRITE), "no request to the new code succeeded"),

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from certify_cases import HARMLESS, IRREVERSIBLE
-from certify_lab import FIRST, OLD, Case, open_stage, run_case
+from certify_lab import FIRST, OLD, Case, make_bundle, open_stage, run_case
 from certify_lab import REQUESTS as REQUESTS_OF_THE_SHOP
 from cli_shell import backout
 from kept import template
+from values import replace
 
 from backout.analysis.compatibility import judge
 from backout.journal.sqlite import SqliteJournal
@@ -101,6 +102,16 @@ def test_seeded_migrations(stage: CertifyStage, proof: Record) -> None:
     assert not wrong
     assert len(left_open) <= 5, left_open
     assert all(found.blocker for found in bad.values() if found.reversible is False)
+
+
+@pytest.mark.long
+def test_a_version_that_is_bound_to_a_bucket_is_brought_there(stage: CertifyStage) -> None:
+    """As most that are live are; the bucket is made, empty, and is there already for the second version."""
+    bundle = make_bundle("old", OLD)
+    parts = json.loads(bundle.metadata)
+    parts["bindings"].append({"type": "r2_bucket", "name": "FILES", "bucket_name": "files-of-the-shop"})
+    bound = replace(bundle, metadata=json.dumps(parts).encode())
+    assert [stage.upload(bound).hash for _ in range(2)] == [stage.upload(bundle).hash] * 2
 
 
 @pytest.mark.long

@@ -99,7 +99,7 @@ def test_the_six_steps_in_staging(drillbook: Drillbook) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_a_stopped_drill_broke_does_not_stay(drillbook: Drillbook, number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM put the good version back; after kill -9 `status` names the command that does."""
-    trial = set_up(drillbook, "staging")
+    trial, outside = set_up(drillbook, "staging"), drillbook.trial()
     file = trial.folder / "drills" / "staging-rollback-test.toml"
     text = file.read_text(encoding="utf-8")
     file.write_text(re.sub(r'(?m)^bad = "(.*)"$', r'bad = "\1; echo broken; sleep 15"', text), encoding="utf-8")
@@ -108,7 +108,7 @@ def test_what_a_stopped_drill_broke_does_not_stay(drillbook: Drillbook, number: 
         await_line(running, "broken", stream=running.stderr, patience_s=2 * PATIENCE_S)
         running.send_signal(number)
     is_killed = number == signal.SIGKILL
-    assert (running.returncode, trial.live() == drillbook.good) == (-9 if is_killed else 130, not is_killed)
+    assert (running.returncode, outside.live() == drillbook.good) == (-9 if is_killed else 130, not is_killed)
     said = subprocess.run(
         [str(PROGRAM), "status", "-e", "staging"],
         cwd=trial.folder,
@@ -120,7 +120,7 @@ def test_what_a_stopped_drill_broke_does_not_stay(drillbook: Drillbook, number: 
     )
     assert ("broken on purpose by the drill staging-rollback-test" in said.stdout) is is_killed
     assert (f"backout rollback {drillbook.good} -e staging" in said.stderr) is is_killed
-    trial.make_live(drillbook.good, force=True)
+    outside.make_live(drillbook.good, force=True)
 
 
 @pytest.mark.long

@@ -144,6 +144,19 @@ def project(twin: TwinStatus, scratch: Path, tmp_path: Path, request: pytest.Fix
     return Project(name, folder, twin, scratch)
 
 
+def test_what_it_says_has_no_colours_and_no_log_that_is_thrown_away(tmp_path: Path) -> None:
+    """Esbuild colours its errors whatever is set."""
+    node, token = tmp_path / "node", tmp_path / "token"
+    said = "\\033[31mX \\033[41;97mERROR\\033[0m\\n\\nLogs were written to x\\n"
+    node.write_text(f"#!/bin/sh\nprintf '{said}' >&2\n", encoding="utf-8")
+    node.chmod(0o755)
+    token.write_text("secret", encoding="utf-8")
+    program = wrangler.Wrangler("http://127.0.0.1:1", "a", token, tmp_path, tmp_path / "cli.js", node, tmp_path)
+    run = program.run("deploy")
+    assert run.stderr.startswith("X ERROR\n")
+    assert run.said == "X ERROR"
+
+
 def test_whoami(project: Project) -> None:
     """The token, the user and the account are known."""
     done = project.run("whoami")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.model.database.certificate import Certificate
-    from backout.wiring.certify.inputs import TrialInputs
+    from backout.wiring.certify.inputs import Source, TrialInputs
 
 _FILE = click.Path(path_type=Path)
 
@@ -93,9 +94,9 @@ def _show_staging_plan(shell: Shell, config: Config, place: Config, inputs: Tria
     lines = [
         f"1. Check that {place.name} is not protected, has a database server of its own, and caches no reads.",
         f"2. Make an empty database on that server, {before}.",
-        f"3. Upload there {inputs.old.name} and {inputs.new.name}, without traffic; check what they are bound to.",
+        f"3. Upload there {_name(inputs.old)} and {_name(inputs.new)}, without traffic; check what they are bound to.",
         "4. Set its database aside: renamed, closed, never written to. The empty one gets its name.",
-        f"5. Old code: {len(inputs.requests)} requests, twice.",
+        f"5. Old code: {_count(inputs)}, twice.",
         f"6. Migrate: {', '.join(names) or 'nothing'}.",
         "7. New code: the same requests. 8. Old code again: the same requests.",
         "9. Compare; put back the database, and the version that was live.",
@@ -109,8 +110,8 @@ def _show_plan(shell: Shell, config: Config, inputs: TrialInputs) -> int:
     lines = [
         "1. Start a local twin without a network.",
         f"2. Build the schema up to {inputs.head or 'nothing'} ({len(inputs.before)} migrations), with {rows}.",
-        f"3. Deploy there {inputs.old.name} and {inputs.new.name}.",
-        f"4. Old code: {len(inputs.requests)} requests, twice.",
+        f"3. Deploy there {_name(inputs.old)} and {_name(inputs.new)}.",
+        f"4. Old code: {_count(inputs)}, twice.",
         f"5. Migrate: {', '.join(names) or 'nothing'}.",
         "6. New code: the same requests. 7. Old code again: the same requests.",
         "8. Compare answers, statements and rows; stop the twin.",
@@ -118,7 +119,19 @@ def _show_plan(shell: Shell, config: Config, inputs: TrialInputs) -> int:
     return _show_lines(shell, config, "twin", inputs, lines)
 
 
+def _name(source: Source) -> str:
+    return source.name if source.folder is None else f"the code in {source.name}/"
+
+
+def _count(inputs: TrialInputs) -> str:
+    number = len(inputs.requests)
+    writes = any(each.method not in {"GET", "HEAD", "OPTIONS"} for each in inputs.requests)
+    return f"{number} request{'s' * (number != 1)}" + ("" if writes else " (none that writes: too little for a yes)")
+
+
 def _show_lines(shell: Shell, config: Config, place: str, inputs: TrialInputs, lines: list[str]) -> int:
+    from backout.report.text import wrap_text
+
     record = {
         "environment": config.name,
         "dry_run": True,
@@ -129,7 +142,9 @@ def _show_lines(shell: Shell, config: Config, place: str, inputs: TrialInputs, l
         "migrations": [file.name for file in inputs.pending],
         "requests": len(inputs.requests),
     }
-    shell.output.result("certify", record, "\n".join(lines))
+    width = shell.output.style.width
+    wrapped = [part for line in lines for part in wrap_text(line, width, hanging="   ")]
+    shell.output.result("certify", record, "\n".join(wrapped))
     shell.output.say("\nnothing was started (dry run)")
     return 0
 
@@ -177,6 +192,10 @@ def _show(shell: Shell, config: Config, certificate: Certificate) -> int:
     record_certificate(open_journal(config), config.name, certificate, actor=find_actor())
     record = {"environment": config.name, "dry_run": False, **make_record(certificate)}
     shell.output.result("certify", record, format_text(certificate, width=shell.output.style.width))
+    environment = shlex.quote(config.name)
     if certificate.reversible is None:
+        more = f"backout certify --new DIR --requests FILE -e {environment}  # requests that write: docs/certify.md"
+        shell.output.next(more)
         return 7
+    shell.output.next(f"backout preflight -e {environment}  # it heeds this")
     return 0 if certificate.reversible else 1

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import Final
+
+_PICTURE: Final = re.compile(r"!\[(.*)\]\(([^()\s]+)\)")
+_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^()\s]+)\)")
+_BAR: Final = re.compile(r"(?<!\\)\|")
+_RULE: Final = re.compile(r":?-+:?")
 
 Paint = Callable[[str, str], str]
 """(role, text) -> text; roles: good, bad, warn, dim, strong."""
@@ -27,13 +35,41 @@ def wrap_text(text: str, width: int, *, indent: str = "", hanging: str | None = 
 
 
 def reflow_markdown(markdown: str, width: int) -> str:
-    """Return Markdown with its long lines wrapped for a terminal; lists hang under their text, headings stay whole."""
+    """Return Markdown laid out for a terminal: long lines wrapped, lists under their text, tables in columns.
+
+    Headings stay whole. A table that does not fit has a line for each cell; of a picture its file and its words stand.
+    """
     lines: list[str] = []
-    for line in markdown.splitlines():
-        mark = next((m for m in ("- [ ] ", "- [x] ", "- ", "> ") if line.startswith(m)), "")
-        hanging = "> " if mark == "> " else " " * len(mark)
-        lines += [line] if line.startswith(("#", "<!--")) else wrap_text(line, width, hanging=hanging)
+    for is_table, block in itertools.groupby(markdown.splitlines(), lambda line: line.startswith("|")):
+        if is_table:
+            lines += _lay_out_table([_split_cells(line) for line in block], width)
+            continue
+        for line in block:
+            picture = _PICTURE.fullmatch(line)
+            text = f"Picture {picture[2]}: {picture[1]}" if picture else line
+            mark = next((m for m in ("- [ ] ", "- [x] ", "- ", "> ") if text.startswith(m)), "")
+            hanging = "> " if mark == "> " else " " * len(mark)
+            lines += [text] if text.startswith(("#", "<!--")) else wrap_text(text, width, hanging=hanging)
     return "\n".join(lines)
+
+
+def _split_cells(row: str) -> list[str]:
+    cells = _BAR.split(row.strip().removeprefix("|").removesuffix("|"))
+    return [_LINK.sub(r"\1 \2", cell.strip().replace("\\|", "|")) for cell in cells]
+
+
+def _lay_out_table(rows: list[list[str]], width: int) -> list[str]:
+    """Return a table in columns, or, where it is too wide, each row as a line for each of its cells."""
+    head, *others = [row for row in rows if not all(map(_RULE.fullmatch, row))]
+    widths = [max(len(row[place]) for row in (head, *others) if place < len(row)) for place in range(len(head))]
+    if sum(widths) + 2 * (len(widths) - 1) <= width:
+        every = [head, *others] if any(head) else others
+        return ["  ".join(f"{cell:<{size}}" for cell, size in zip(row, widths, strict=False)).rstrip() for row in every]
+    lines: list[str] = []
+    for row in others:
+        named = [(name, cell) for name, cell in zip(head, row, strict=False) if cell]
+        lines += [*([""] if lines else []), *format_fields(named, width)]
+    return lines
 
 
 def format_fields(

@@ -124,7 +124,7 @@ class Stage:
         """
         run = self.find_wrangler().run(*self.list_deploy_words(variant, variables))
         if run.returncode != 0:
-            raise BackoutError(f"wrangler deploy failed: {(run.stderr or run.stdout)[-1500:].strip()}", where=variant)
+            raise BackoutError(f"wrangler deploy failed: {run.said}", where=variant)
         return str(run.record("deploy")["version_id"])
 
     def find_wrangler(self) -> wrangler.Wrangler:

@@ -6,6 +6,7 @@ The token goes through the child's environment only, never through argv or a fil
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ from backout.twin import npm
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_SAID_CHARACTERS = 1500
 _CLI = Path(npm.MODULES) / "wrangler" / "wrangler-dist" / "cli.js"
 
 
@@ -40,6 +43,12 @@ class WranglerRun(Value, frozen=True):
     stderr: str
     duration_s: float
     records: tuple[dict[str, object], ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The end of what it wrote, for an error; without the place of its log, which is thrown away."""
+        lines = [line for line in (self.stderr or self.stdout).splitlines() if "Logs were written to" not in line]
+        return "\n".join(lines)[-_SAID_CHARACTERS:].strip()
 
     def record(self, kind: str) -> dict[str, object]:
         """Return the newest record of a type ("deploy", "version-upload"), empty when there is none."""
@@ -118,7 +127,8 @@ class Wrangler(Value, frozen=True):
         except subprocess.TimeoutExpired as error:
             raise UsageError(f"it did not end within {timeout_s:g} s", where=f"wrangler {' '.join(args)}") from error
         duration_s = time.monotonic() - began
-        return WranglerRun(args, done.returncode, done.stdout, done.stderr, duration_s, _parse_records(output))
+        out, err = (_COLOUR.sub("", text) for text in (done.stdout, done.stderr))  # esbuild's own, whatever is set
+        return WranglerRun(args, done.returncode, out, err, duration_s, _parse_records(output))
 
 
 def run_wrangler(

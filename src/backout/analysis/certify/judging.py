@@ -140,7 +140,11 @@ def _list_reasons(
         yield f"only {parts} of the {known_parts} known routes and statements of the old code were seen"
     if not coverage.rows_read_again:
         written = f"{seen.rows_written} row{'s' * (seen.rows_written != 1)}"
-        yield f"the old code read none of the {written} that the new code wrote"
+        yield (
+            f"the old code read none of the {written} that the new code wrote"
+            if seen.rows_written
+            else "the new code wrote no row: no request made it write one that the old code could read"
+        )
     yield from _list_vetoes(seen, known, verdicts)
 
 

@@ -104,7 +104,7 @@ Examples:
 """,
 )
 @click.argument("name", required=False)
-@click.option("--page", is_flag=True, help="The report on disk in place of what the journal tells.")
+@click.option("--page", is_flag=True, help="The report on disk, laid out on a terminal, else as it is.")
 @pass_shell
 def show(shell: Shell, *, name: str | None, page: bool) -> None:
     """Show the incident NAME (its id, its run, a part of its report's name), or the newest open one, or the newest."""
@@ -120,7 +120,7 @@ def show(shell: Shell, *, name: str | None, page: bool) -> None:
     if case is not None and not page:
         human = format_text(case, width=style.width, paint=paint_for(style))
     elif shown is not None:
-        human = reflow_markdown(shown.shown, style.width)
+        human = reflow_markdown(shown.shown, style.width) if shell.output.stdout.isatty() else shown.shown
     else:
         raise UsageError("this incident has no report yet", hint="backout incident report")
     shell.output.result("incident", payload, human)

@@ -43,7 +43,7 @@ def run_round_trip(
     """
     sender = _Sender(application, database, requests)
     database.take_statements()
-    say(f"old code: {len(requests)} requests, {ROUNDS} times")
+    say(f"old code: {len(requests)} request{'s' * (len(requests) != 1)}, {ROUNDS} times")
     application.switch("old")
     old = PhaseRecord(sender.send_all(Phase.OLD), database.take_statements())
     before = database.read_rows()

@@ -194,7 +194,8 @@ def find_place(config: Config, name: str, *, restores: bool = False) -> Config:
     is_for_itself = not restores and config.chosen is not None and name == config.name
     if name not in config.settings.environments or is_for_itself:
         known = ", ".join(each for each in config.settings.environments if each != config.chosen)
-        raise UsageError(f"no other environment {name!r}", where=str(config.path), hint=f"one of: {known}")
+        hint = f"one of: {known}" if known else "write [environments.staging] into it, or leave --on out: a local twin"
+        raise UsageError(f"no other environment {name!r}", where=str(config.path), hint=hint)
     place = replace(config, chosen=name)
     if place.protected:
         raise Refused(

@@ -28,7 +28,7 @@ from backout.twin import wrangler
 from backout.wiring.certify.application import StagingApplication
 from backout.wiring.certify.borders import check_bindings, check_staging, find_database, name_database
 from backout.wiring.certify.folders import make_folder
-from backout.wiring.certify.twin import Code
+from backout.wiring.certify.twin import BUILT_THERE, Code
 from backout.wiring.platform import make_api, make_bundles
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ class StagingStage:
         finally:
             token.unlink(missing_ok=True)
         if run.returncode != 0:
-            said = (run.stderr or run.stdout)[-1500:].strip()
-            raise BackoutError(f"wrangler versions upload failed: {said}", where=str(folder))
+            raise BackoutError(f"wrangler versions upload failed: {run.said}", where=str(folder), hint=BUILT_THERE)
         return self.use_version(str(run.record("version-upload")["version_id"]))
 
     def use_version(self, version: str) -> Code:

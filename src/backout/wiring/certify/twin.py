@@ -6,6 +6,7 @@ import http.client
 import os
 import secrets
 import shutil
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backout.decoding import Undecodable, decode_json, decode_lossily
-from backout.errors import BackoutError, UsageError
+from backout.errors import BackoutError, ProviderRejected, UsageError
 from backout.model.bundle import SOURCE_MAP, BundleModule, hash_modules
 from backout.model.database.certificate import TrialAnswer
 from backout.model.secrets import SecretValues
@@ -21,7 +22,7 @@ from backout.model.value import Value
 from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles, upload_form
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
-from backout.providers.cloudflare.permissions import WRITE_SCRIPTS
+from backout.providers.cloudflare.permissions import WRITE_BUCKETS, WRITE_SCRIPTS
 from backout.providers.postgres.certify.database import CertifyDatabase
 from backout.providers.postgres.certify.log import ServerLog
 from backout.twin import lifecycle, wrangler
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from backout.model.database.compatibility import MigrationFile
 
 SCRIPT: Final = "certify"
+BUILT_THERE: Final = "npx wrangler deploy --dry-run  # in that folder: it has to build there"
 _PREFIX: Final = "backout-certify-"
 _REQUEST_S: Final = 30.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
@@ -129,9 +131,7 @@ class CertifyStage:
             log_dir=self._folder / "wrangler",
         )
         if run.returncode != 0:
-            raise BackoutError(
-                f"wrangler deploy failed: {(run.stderr or run.stdout)[-1500:].strip()}", where=str(folder)
-            )
+            raise BackoutError(f"wrangler deploy failed: {run.said}", where=str(folder), hint=BUILT_THERE)
         self._is_made = True
         return self._read_code(str(run.record("deploy")["version_id"]))
 
@@ -146,8 +146,19 @@ class CertifyStage:
         listed = metadata.get("bindings")
         bindings = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         names = {str(each.get("name")) for each in bindings if each.get("type") == "inherit"}
+        for bucket in {str(each["bucket_name"]) for each in bindings if each.get("bucket_name")}:
+            self._make_bucket(bucket)
         made = self._bundles.upload(bundle, message="certify", secrets=SecretValues(self._make_up(names)))
         return self._read_code(made.id)
+
+    def _make_bucket(self, name: str) -> None:
+        """Make an empty bucket, as wrangler does for a project; without it the version could not be uploaded."""
+        path = f"accounts/{self._account}/r2/buckets"
+        try:
+            self._client.post(path, {"name": name}, object, permission=WRITE_BUCKETS)
+        except ProviderRejected as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
 
     def open_application(self, old: Code, new: Code) -> TwinApplication:
         """Return the application in both versions."""
