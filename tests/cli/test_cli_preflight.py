@@ -9,7 +9,9 @@ import pytest
 from cli_shell import Answer
 from cli_shell import backout as typed
 
-from backout.model.checkup import CheckState, Level
+from backout.cli.preflight import _list_next
+from backout.model.checkup import CheckState, Checkup, Level, must
+from backout.model.hint import NO_HINT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +85,14 @@ def test_what_is_allowed_is_recorded_and_stands_in_the_timeline(folder: Path) ->
     told = typed(folder, "timeline", "-e", "production")
     assert "a deployment was let through although token is not in order" in " ".join(told.out.split())
     assert preflight(folder).code == 1
+
+
+def test_what_is_allowed_already_stands_in_the_line_that_allows_the_rest() -> None:
+    """It holds for one time alone: without it the next call would stop at it again."""
+    gap = must("hold").missing("a hold is on", NO_HINT)
+    found = Checkup("production", (must("secrets").allowed("it was allowed"), gap))
+    (line,) = _list_next(found, ("secrets",))
+    assert line.startswith("backout preflight -e production --allow secrets --allow hold -m WHY")
 
 
 def test_an_allowance_that_cannot_be_recorded_does_not_hold(folder: Path) -> None:

@@ -22,7 +22,7 @@ from backout.model.incident.vendor import VendorIncident
 from backout.report.incident.case import format_text, list_impact, make_record
 from backout.runbook.hindsight.dora import read_history
 from backout.runbook.incident.case import IncidentRecords, add_action, add_remark, open_incident, read_case
-from backout.runbook.incident.drills import record_start
+from backout.runbook.incident.drills import record_breaking, record_failure, record_start
 from backout.runbook.incident.records import choose_incident
 from backout.runbook.incident.report import make_incident_records, write_page
 from backout.wiring.helps import list_helps
@@ -228,6 +228,33 @@ def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) 
     assert "[support](https://support.cloudflare.com)" in section
     assert "| database |  | on_call: +49 30 0; Ada: `ada@x` |" in section
     assert "Cloudflare: Workers fail (major), since 10:00:00." in section
+
+
+def test_dora_counts_nothing_that_a_drill_or_a_trial_deployed_here(quick_path: Path) -> None:
+    """The runbook's rollback test in staging, and old and new code in a trial there: nobody's deployments."""
+    story = Story(quick_path / "journal.sqlite")
+    world, tools = story.world, story.tools()
+
+    def count() -> int:
+        history, _ = read_history(tools, world.clock.now() - 86_400, lambda _commit: None)
+        return compute_dora(history).metrics["deployment_frequency"].n
+
+    before = count()
+    for name, message in (("old", "trial by backout: old code"), ("new", "trial by backout: new code")):
+        world.clock.sleep(60)
+        world.deploy(world.upload(name), message=message)
+    world.clock.sleep(60)
+    record_start(tools.journal, "drill-1", "ours", DrillPlace.STAGING, actor="ops@host")
+    record_breaking(tools.journal, "drill-1", "ours", tools.environment, story.good.id, actor="ops@host")
+    world.clock.sleep(5)
+    world.deploy(world.upload("broken"))
+    world.clock.sleep(5)
+    record_failure(tools.journal, "drill-1", "ours", DrillPlace.STAGING, "it was stopped", actor="ops@host")
+    world.clock.sleep(60)
+    assert count() == before
+    world.deploy(world.upload("real"))
+    world.clock.sleep(60)
+    assert count() == before + 1
 
 
 def test_dora_counts_what_the_journal_and_the_provider_tell(quick_path: Path) -> None:

@@ -74,7 +74,7 @@ def preflight(
         append_to_file(shell, summary, page, stands="the answer")
     if outputs:
         append_to_file(shell, outputs, format_output("result", name_result(found)), stands="the answer")
-    out.next(*_list_next(found))
+    out.next(*_list_next(found, allowed))
     return found.exit_code
 
 
@@ -102,8 +102,8 @@ def _format_text(shell: Shell, found: Checkup, text: str, name: str) -> str:
     )
 
 
-def _list_next(found: Checkup) -> list[str]:
-    """Return what closes the first gaps, or how a person goes on in spite of them."""
+def _list_next(found: Checkup, allowed: tuple[str, ...]) -> list[str]:
+    """Return what closes the first gaps, or how a person goes on in spite of them and of what is allowed already."""
     from backout.report.checkup import was_not_asked
 
     environment = shlex.quote(found.environment)
@@ -112,6 +112,6 @@ def _list_next(found: Checkup) -> list[str]:
     gaps = [check for check in found.checks if check.is_blocking]
     asked = [check for check in gaps if not was_not_asked(check)]
     lines = [line for check in asked for line in check.next.lines if line.startswith("backout ")]
-    allowing = " ".join(f"--allow {name}" for name in dict.fromkeys(check.name for check in gaps))
+    allowing = " ".join(f"--allow {name}" for name in dict.fromkeys((*allowed, *(check.name for check in gaps))))
     go_on = f"backout preflight -e {environment} {allowing} -m WHY  # to deploy all the same; recorded"
     return [*list(dict.fromkeys(lines))[:MOST_LINES], *([go_on] if gaps == asked and not found.advice else [])]

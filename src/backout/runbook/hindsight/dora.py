@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.certify.traces import OURS
 from backout.analysis.history.dora import History, Reached, Trouble
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
@@ -12,11 +13,11 @@ from backout.model.steps.guard import RampStep
 from backout.ports import find_result
 from backout.runbook.hindsight.track_record import look_back, read_past
 from backout.runbook.incident.case import read_case
-from backout.runbook.incident.drills import list_drills
+from backout.runbook.incident.drills import CLOCKS_APART_S, list_drills, list_spans
 from backout.runbook.incident.report import make_incident_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from backout.model.deployment import Deployment
     from backout.model.incident.incident import Run
@@ -40,7 +41,10 @@ def read_history(
     built = {version.id: version for version in tools.versions.recent()} if not notes else {}
     codes = {str(name): version.code_hash or str(name) for name, version in built.items()}
     reached = {(each.version, each.at): each for each in _list_ramped(tools, runs, codes)}
+    spans = list_spans(tools.journal, tools.environment)
     for deployment in past.deployments:
+        if _is_of_a_trial(deployment, spans):
+            continue
         each = _make_reached(deployment, codes)
         reached[each.version, each.at] = each
     commits = {str(name): version.git_sha for name, version in built.items() if version.git_sha}
@@ -60,6 +64,13 @@ def read_history(
         drills=sum(since <= each.at <= until for each in list_drills(tools.journal)),
     )
     return history, notes
+
+
+def _is_of_a_trial(deployment: Deployment, spans: Sequence[tuple[float, float]]) -> bool:
+    """Whether a drill in this environment made it, or a trial of a way back; `spans`: when there were drills."""
+    return deployment.message.startswith(OURS) or any(
+        since - CLOCKS_APART_S <= deployment.created_at <= until + CLOCKS_APART_S for since, until in spans
+    )
 
 
 def _make_reached(deployment: Deployment, codes: dict[str, str]) -> Reached:

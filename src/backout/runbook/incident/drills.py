@@ -22,7 +22,8 @@ ENDED: Final = "drill.ended"
 FAILED: Final = "drill.failed"
 BREAKS: Final = "drill.breaks"
 _KINDS: Final = "drill.*"
-_CLOCKS_APART_S: Final = 2.0
+_LONGEST_S: Final = 3600.0
+CLOCKS_APART_S: Final = 2.0
 """A deployment is dated by the provider's clock."""
 
 
@@ -91,10 +92,28 @@ def find_left_broken(journal: Journal, environment: str, listed: Sequence[Deploy
         return None
     newest = breaking[max(stopped, key=lambda each: each.at).run]
     good = str(newest.data.get("good", ""))
-    later = [each for each in reversed(listed) if each.created_at > newest.at - _CLOCKS_APART_S and each.main != good]
+    later = [each for each in reversed(listed) if each.created_at > newest.at - CLOCKS_APART_S and each.main != good]
     if not later or listed[0].main != later[0].main:
         return None
     return LeftBroken(str(newest.data.get("name", "")), str(listed[0].main), good)
+
+
+def list_spans(journal: Journal, environment: str) -> tuple[tuple[float, float], ...]:
+    """Return from when to when drills deployed something to an environment of the team's own, Unix seconds.
+
+    One without an end is taken to have lasted an hour at most.
+    """
+    began: dict[str, float] = {}
+    spans: dict[str, tuple[float, float]] = {}
+    for event in journal.events(environment=DrillPlace.STAGING, kind=_KINDS):
+        run = str(event.data.get("key", ""))
+        if event.kind == STARTED:
+            began[run] = event.at
+        elif event.kind == BREAKS and event.data.get("environment") == environment:
+            spans[run] = began.get(run, event.at), event.at + _LONGEST_S
+        elif run in spans:
+            spans[run] = spans[run][0], event.at
+    return tuple(spans.values())
 
 
 def list_drills(journal: Journal) -> tuple[DrillRecord, ...]:

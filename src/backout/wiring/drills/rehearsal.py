@@ -235,7 +235,7 @@ def watch_there(drill: Drill, follow: Follow, say: Callable[[str], None]) -> Mea
         action=DrillAction.NONE if ended.code == 0 else DrillAction.HOLD,
         requests=told.requests,
         bad_requests=told.errors,
-        detail="; ".join(dict.fromkeys(filter(None, (f"{record.get('verdict')}: {reason}", did)))),
+        detail=f"{record.get('verdict')}: {reason}" + (f"; {did}" if did and did != reason else ""),
     )
 
 
