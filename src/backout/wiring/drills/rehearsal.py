@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backout.wiring.drills.deployment import Scene
 
 _PATIENCE_S: Final = 120.0
+_PUT_BACK_S: Final = 30.0
 _POLL_S: Final = 0.5
 _OK: Final = 200
 _TOLD_EVERY_S: Final = 30.0
@@ -203,12 +204,15 @@ def _put_back(tools: Toolbox, good: str, say: Callable[[str], None]) -> None:
         tools.deployments.activate(good, message="a drill was stopped: what it broke is put back", force=True)
         live = tools.deployments.history()[0].sole
         problem = "" if live == good else f"{live} is live"
+        if not problem:
+            _await_health(tools, well=True, within_s=_PUT_BACK_S)
+            say(f"{good} is live again, and its health endpoint is well")
     except BackoutError as error:
         problem = error.what
     if problem:
         environment = shlex.quote(tools.environment)
         raise PartlyDone(
-            f"what the drill broke is still live in {tools.environment}: {problem}",
+            f"{tools.environment} is not as it was before the drill: {problem}",
             where=tools.environment,
             hint=f'backout rollback {good} -e {environment} --accept-unproven -m "a drill was stopped"',
         )
@@ -312,11 +316,11 @@ def perform_steps(
     )
 
 
-def _await_health(tools: Toolbox, *, well: bool) -> HealthReport:
+def _await_health(tools: Toolbox, *, well: bool, within_s: float = _PATIENCE_S) -> HealthReport:
     """Return the first report of the health endpoint that is well, or is not. Raises BackoutError: none is."""
     if tools.health is None:
         raise BackoutError("no health endpoint is configured", where=tools.environment)
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + within_s
     while time.monotonic() < until:
         found = tools.health.look()
         if (found.status == _OK and found.overall is not ServiceState.DOWN) is well:
