@@ -69,6 +69,13 @@ def test_replay_since_a_time_that_is_none(project: Path) -> None:
     assert (answer.code, answer.json["where"]) == (2, "--since")
 
 
+@pytest.mark.parametrize("typed", ["soon", "0s"])
+def test_a_watch_of_a_time_that_is_none(project: Path, typed: str) -> None:
+    """It is a mistake in the command, and not in backout.toml."""
+    answer = backout(project, "guard", "--for", typed, "--json", variables={"CLOUDFLARE_API_TOKEN": "t" * 40})
+    assert (answer.code, answer.json["where"], answer.json["hint"]) == (2, "--for", "--for 15m")
+
+
 @pytest.mark.parametrize("arguments", [("plan",), ("replay", "--since", "30d")])
 def test_without_a_token_nothing_is_read(project: Path, arguments: tuple[str, ...]) -> None:
     """Exit 4, with what to set."""

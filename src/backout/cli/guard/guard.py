@@ -98,7 +98,10 @@ def guard(
     if ctx.invoked_subcommand is not None:
         return None
     from backout.cli.guard.pipeline import Wanted, run_and_tell
+    from backout.config.scalars import parse_seconds
 
+    if for_ is not None and parse_seconds(for_, "--for") < 1:
+        raise UsageError("a watch lasts a second at least", where="--for", hint="--for 15m")
     flags = {"guard.mode": str(Mode.OBSERVE) if observe else mode, "criteria.watch": for_}
     next_within = next_timeout if wait_for_next else None
     wanted = Wanted(summary, outputs, deployment_status)
