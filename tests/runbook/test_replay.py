@@ -168,6 +168,15 @@ def test_one_route_that_is_answered_otherwise_in_a_cut_over_is_neither_rolled_ba
     assert "GET /api/items: 3,500 of 3,500 requests were answered 404 (not found)" in str(found[-1][1])
 
 
+@pytest.mark.long
+def test_a_login_that_is_wanted_on_all_of_the_api_is_neither_rolled_back_nor_healthy() -> None:
+    """A quarter of the traffic, all routes below /api; the pages and what logs in are as they were."""
+    denied = {"status": 401}
+    found = verdicts(shop(700, **{"GET /api/items": denied, "POST /api/orders": denied}))
+    assert {verdict for verdict, _ in found} == {"continue"}
+    assert "GET /api/items: 3,500 of 3,500 requests were answered 401 or 403 (denied)" in str(found[-1][1])
+
+
 def test_a_small_route_that_fails_is_named() -> None:
     """Every order fails, half a percent of the traffic: rolled back after nine of them, in words about it."""
     found = verdicts(shop(90, **{"POST /api/orders": {"status": 500}}))
