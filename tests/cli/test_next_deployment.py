@@ -14,7 +14,7 @@ from backout.cli.support.session import Session
 from backout.errors import ProviderUnavailable
 from backout.journal.stop import StopRequest
 from backout.model.incident.incident import RunState
-from backout.runbook.guard.next_deployment import wait_for_next
+from backout.runbook.guard.next_deployment import find_newest_known, wait_for_next
 
 from line import Story, by_version, watch
 
@@ -134,12 +134,27 @@ def test_a_wait_that_ended_is_over(story: Story) -> None:
             wait_for_next(story.tools(), 60)
 
 
-def test_what_is_live_for_long_is_not_the_next_one(story: Story, tmp_path: Path) -> None:
-    """It came two hours ago: it is left alone, and the next one is waited for."""
-    deployed(story, "worse")
+def test_what_nobody_watched_for_hours_is_the_next_one(story: Story, tmp_path: Path) -> None:
+    """Ctrl-C in the evening, a deployment, and `guard --next` two hours later: what is live is bad by then."""
+    worse = deployed(story, "worse")
     story.world.clock.sleep(7_200)
+    guard_next(story, tmp_path, within="60s")
+    assert watched(story)[0] == worse.id
+
+
+def test_what_is_live_for_long_is_not_the_next_one(story: Story, tmp_path: Path) -> None:
+    """It came two days ago: the next one is waited for, and what watches this one is said."""
+    worse = deployed(story, "worse")
+    story.world.clock.sleep(2 * 86_400)
+    told: list[str] = []
+    tools = replace(story.tools(), say=told.append)
+    interrupted, *_ = tools.runs.runs("production")
     with pytest.raises(ProviderUnavailable):
-        guard_next(story, tmp_path, within="60s")
+        wait_for_next(tools, 60, after=find_newest_known(tools, interrupted))
+    wanted = (
+        f"{worse.id[:8]} went live 2 d ago, and it is not watched; `backout guard -e production` watches what is live"
+    )
+    assert any(wanted in line for line in told)
 
 
 def test_a_rollback_that_was_interrupted_is_finished_first(quick_path: Path, tmp_path: Path) -> None:

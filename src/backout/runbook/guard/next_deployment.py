@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 _LOOK_EVERY_S = 0.5
-MEANWHILE_S = 3_600.0
-"""A deployment that came unwatched counts as the next one when that is asked for, if it is no older than this."""
+MEANWHILE_S = 43_200.0
+"""A deployment that came unwatched counts as the next one when that is asked for, if it is no older than a night."""
 _WAIT = "waits for the next deployment"
 
 
@@ -70,11 +70,14 @@ def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None)
     seen = list_of_application(tools.deployments.history())
     run_preflight(tools, timeout_s + tools.policy.criteria.watch_s)
     last = seen[0].id if seen else ""
-    if after and seen and _came_meanwhile(tools, seen[0], after):
-        age = format_duration(tools.clock.now() - seen[0].created_at)
-        tools.say(f"version {seen[0].main[:8]} went live {age} ago, and it is not watched: that is the next one")
-        _remember_wait(tools, "")
-        return True
+    if after and seen and _is_unwatched(tools, seen[0], after):
+        age_s = tools.clock.now() - seen[0].created_at
+        told = f"version {seen[0].main[:8]} went live {format_duration(age_s)} ago, and it is not watched"
+        if age_s <= max(MEANWHILE_S, tools.policy.criteria.watch_s):
+            tools.say(f"{told}: that is the next one")
+            _remember_wait(tools, "")
+            return True
+        tools.say(f"{told}; `backout guard -e {tools.environment}` watches what is live")
     _remember_wait(tools, last)  # if this is interrupted, the same command typed again continues from here
     deadline = tools.clock.now() + timeout_s
     with closing(lives(tools, _LOOK_EVERY_S)) as found:
@@ -90,12 +93,9 @@ def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None)
     raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s{why}", where=tools.environment)
 
 
-def _came_meanwhile(tools: Toolbox, live: Deployment, after: str) -> bool:
-    """Whether what is live came after that deployment, recently, and no guard of this journal watched it."""
+def _is_unwatched(tools: Toolbox, live: Deployment, after: str) -> bool:
+    """Whether what is live came after that deployment, and no guard of this journal watched it."""
     if live.id == after or is_made_by(live, RemarkKind.ROLLBACK):
-        return False
-    fresh_s = max(MEANWHILE_S, tools.policy.criteria.watch_s)
-    if tools.clock.now() - live.created_at > fresh_s:
         return False
     watches = (run for run in tools.runs.runs(tools.environment) if not gave_way(tools.journal, run))
     plans = (run.plan for run in watches if run.plan.has(WatchStep))
