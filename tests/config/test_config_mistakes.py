@@ -400,11 +400,12 @@ def test_a_check_of_an_answer_is_a_safe_request_to_the_health_host(check: str, w
         ('"GET /old" = [500]', "a server error is never expected"),
         ('"GET /old" = []', "expected the statuses"),
         ('"/old" = [410]', "expected a text like"),
+        ('"GETT /old" = [410]', "expected a text like ^(GET|HEAD|"),
         ('"GET /old" = [42]', "at least 100"),
     ],
 )
 def test_what_may_be_declared_as_intended(expected: str, what: str) -> None:
-    """Never everything, never the health endpoint, never a server error."""
+    """Never everything, never the health endpoint, never a server error, and no method that nobody is counted by."""
     found = config.find_mistakes(f"{SYNTHETIC}expect = {{ {expected} }}\n", FILE)
     assert len(found) == 1, found
     assert what in found[0]
@@ -413,7 +414,7 @@ def test_what_may_be_declared_as_intended(expected: str, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["GET /old", "/old=410", "GET /*=410", "GET /health=404", "GET /old=503", "GET /old=4"]
+    "said", ["GET /old", "/old=410", "GETT /old=410", "GET /*=410", "GET /health=404", "GET /old=503", "GET /old=4"]
 )
 def test_expect_on_the_command_line_is_refused_as_in_the_file(said: str) -> None:
     """With what it must look like."""

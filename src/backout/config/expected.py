@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.config.identity import explain_refusal
 from backout.config.schema.guard import make_expectation
 from backout.errors import UsageError
+from backout.model.guard.routes import METHODS
 
 if TYPE_CHECKING:
     from backout.model.guard.policy import Expectation
@@ -30,8 +31,8 @@ def parse_expectation(text: str, health_url: str = "") -> Expectation:
     """
     found = _SAID.fullmatch(text.strip())
     hint = f"{FLAG} 'GET /old/*=410'"
-    if found is None:
-        raise UsageError(f"expected METHOD /path=STATUS, got {text!r}", where=FLAG, hint=hint)
+    if found is None or found[1].partition(" ")[0] not in METHODS:
+        raise UsageError(f"expected METHOD /path=STATUS (GET, POST ...), got {text!r}", where=FLAG, hint=hint)
     statuses = tuple(int(status) for status in found[2].split(","))
     wrong = explain_refusal(found[1], statuses, health_url)
     if wrong or any(not status >= 100 for status in statuses):
