@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from backout.ports import BundleStore
 
-    from platform_sides import Side
+    from platform_sides import Keeper
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -38,66 +38,66 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 # --- Bundles ---
 
 
-def test_code_uploaded_again_is_the_same_code_with_the_secrets_of_now(side: Side) -> None:
+def test_code_uploaded_again_is_the_same_code_with_the_secrets_of_now(keeper: Keeper) -> None:
     """The new version has the hash of the old one, is not live, and can be made live although a secret changed."""
-    side.upload("zero")
-    side.put_secret("JWT_SECRET", "old")
-    good = side.upload("good", tag="v1")
-    side.put_secret("JWT_SECRET", "new")
-    bad = side.upload("bad")
-    bundle = side.bundles.fetch(good)
+    keeper.upload("zero")
+    keeper.put_secret("JWT_SECRET", "old")
+    good = keeper.upload("good", tag="v1")
+    keeper.put_secret("JWT_SECRET", "new")
+    bad = keeper.upload("bad")
+    bundle = keeper.bundles.fetch(good)
     assert bundle.version.id == good
     assert bundle.version.secret_names == ("JWT_SECRET",)
-    made = side.bundles.upload(bundle, message="[backout rollback-1 carry] once more")
-    assert side.deployments.history()[0].sole == bad
-    detail = side.versions.detail(made.id)
-    assert detail.code_hash == bundle.version.code_hash == side.versions.detail(good).code_hash
+    made = keeper.bundles.upload(bundle, message="[backout rollback-1 carry] once more")
+    assert keeper.deployments.history()[0].sole == bad
+    detail = keeper.versions.detail(made.id)
+    assert detail.code_hash == bundle.version.code_hash == keeper.versions.detail(good).code_hash
     assert (detail.message, detail.tag) == ("[backout rollback-1 carry] once more", "v1")
     assert detail.secret_names == ("JWT_SECRET",)
-    assert side.deployments.activate(made.id, message="back").sole == made.id
+    assert keeper.deployments.activate(made.id, message="back").sole == made.id
 
 
-def test_a_secret_that_the_code_never_knew_stays_with_the_application(side: Side) -> None:
+def test_a_secret_that_the_code_never_knew_stays_with_the_application(keeper: Keeper) -> None:
     """It came after the code; the next deployment inherits from this upload, and must not lose it."""
-    side.upload("zero")
-    side.put_secret("JWT_SECRET", "old")
-    good = side.upload("good")
-    side.put_secret("NEW_KEY", "new")
-    side.upload("bad")
-    made = side.bundles.upload(side.bundles.fetch(good), message="again")
-    assert side.versions.detail(made.id).secret_names == ("JWT_SECRET", "NEW_KEY")
-    assert side.versions.detail(made.id).code_hash == side.versions.detail(good).code_hash
+    keeper.upload("zero")
+    keeper.put_secret("JWT_SECRET", "old")
+    good = keeper.upload("good")
+    keeper.put_secret("NEW_KEY", "new")
+    keeper.upload("bad")
+    made = keeper.bundles.upload(keeper.bundles.fetch(good), message="again")
+    assert keeper.versions.detail(made.id).secret_names == ("JWT_SECRET", "NEW_KEY")
+    assert keeper.versions.detail(made.id).code_hash == keeper.versions.detail(good).code_hash
 
 
-def test_no_value_of_a_secret_is_in_a_bundle(side: Side) -> None:
+def test_no_value_of_a_secret_is_in_a_bundle(keeper: Keeper) -> None:
     """Neither in its text, nor in the metadata of the upload."""
-    side.upload("zero")
-    side.put_secret("JWT_SECRET", "canary-value")
-    bundle = side.bundles.fetch(side.versions.recent()[0].id)
+    keeper.upload("zero")
+    keeper.put_secret("JWT_SECRET", "canary-value")
+    bundle = keeper.bundles.fetch(keeper.versions.recent()[0].id)
     assert b"canary-value" not in bundle.metadata
     assert "canary-value" not in repr(bundle)
 
 
-def test_a_secret_that_is_gone_is_refused_by_name(side: Side) -> None:
+def test_a_secret_that_is_gone_is_refused_by_name(keeper: Keeper) -> None:
     """The code needs it, and nobody has its value any more."""
-    side.upload("zero")
-    side.put_secret("JWT_SECRET", "old")
-    bundle = side.bundles.fetch(side.upload("good"))
+    keeper.upload("zero")
+    keeper.put_secret("JWT_SECRET", "old")
+    bundle = keeper.bundles.fetch(keeper.upload("good"))
     needs_more = replace(
         bundle,
         version=replace(bundle.version, secret_names=("GONE", "JWT_SECRET")),
         metadata=bundle.metadata.replace(b'"JWT_SECRET"', b'"GONE"'),
     )
     with pytest.raises(Refused, match="GONE") as caught:
-        side.bundles.upload(needs_more, message="again")
+        keeper.bundles.upload(needs_more, message="again")
     assert caught.value.rule == "7 secrets"
 
 
-def test_an_unknown_version_has_no_code(side: Side) -> None:
+def test_an_unknown_version_has_no_code(keeper: Keeper) -> None:
     """The provider says so."""
-    side.upload("one")
+    keeper.upload("one")
     with pytest.raises(ProviderRejected) as caught:
-        side.bundles.fetch(UNKNOWN)
+        keeper.bundles.fetch(UNKNOWN)
     assert caught.value.status == 404
 
 

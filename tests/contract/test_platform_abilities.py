@@ -1,17 +1,25 @@
-"""What a platform may be able to do: the same answers from the World and from Cloudflare's adapters on the twin."""
+"""What a platform may be able to do: the same answers from the World, Cloudflare's adapters on the twin, and Caddy."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from caddy_lab import caddy_host
 from contract_worker import deploy
 
-from backout.errors import ProviderRejected, Refused
+from backout.errors import NewestNotLive, ProviderRejected, Refused
 from backout.model.platform import CacheState, QueueState
 from backout.model.remark import Remark, RemarkKind
+from backout.model.secrets import SecretValues
+from backout.providers.caddy.lines import make_equivalents
+from backout.providers.caddy.route import LOGGED_ADDRESS, MAINTENANCE_SOCKET
+from backout.providers.caddy.versions import CaddySecretWriter
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -20,17 +28,20 @@ from backout.providers.cloudflare.queues import CloudflareQueues
 from backout.providers.cloudflare.read_caches import CloudflareReadCaches
 from backout.providers.cloudflare.versions import CloudflareVersions
 
-from platform_sides import MemorySide, TwinSide
+from platform_sides import CaddySide, MemorySide, TwinSide
+from polling import until
 from twin_harness import ACCOUNT, TOKEN, running_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from caddy_lab import CaddyHost
+
     from backout.ports import Maintenance, Queues, ReadCaches
     from backout.twin.lifecycle import TwinStatus
 
-    from platform_sides import Side
+    from platform_sides import Keeper, Side
 
 HOME = f"/client/v4/accounts/{ACCOUNT}"
 MESSAGE = str(Remark(RemarkKind.MAINTENANCE, "recover-1a2b3c4d", text="everything back to 14:03"))
@@ -127,9 +138,10 @@ def test_a_cache_is_restored_with_its_own_durations(abilities: Abilities) -> Non
     assert abilities.caches.read() == (before,)
 
 
-def test_a_maintenance_version_keeps_secrets_and_bindings_and_is_known_by_its_tag(abilities: Abilities) -> None:
+def test_a_maintenance_version_keeps_secrets_and_bindings_and_is_known_by_its_tag(keeper: Keeper) -> None:
     """It is live at 100 %, and what is uploaded after it inherits the same secrets; the version before it is none."""
-    side, maintenance = abilities.side, abilities.maintenance
+    side, maintenance = keeper, keeper.maintenance
+    side.upload("one")
     side.put_secret("JWT_SECRET", "value-of-a-secret")
     before = side.deployments.history()[0].main
     assert maintenance.find_obstacle() == ""
@@ -203,6 +215,87 @@ def test_where_workflows_run_it_is_refused(own: tuple[TwinSide, Abilities]) -> N
     with pytest.raises(Refused):
         abilities.maintenance.show(MESSAGE)
     assert len(side.versions.recent()) == number
+
+
+@pytest.fixture
+def behind_caddy(tmp_path: Path) -> Iterator[CaddyHost]:
+    """A host with two releases, the second one live."""
+    with caddy_host(tmp_path) as host:
+        side = CaddySide(host)
+        for code in ("one", "two"):
+            side.upload(code)
+        yield host
+
+
+def visit(host: CaddyHost) -> tuple[int, str]:
+    """Return the status of a page, and when to come again."""
+    try:
+        with urllib.request.urlopen(host.url, timeout=60) as answer:
+            return answer.status, ""
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Retry-After"]
+
+
+def test_caddy_itself_answers_while_a_page_is_live(behind_caddy: CaddyHost) -> None:
+    """Whatever became of the application; the release of before takes over again; a second call makes no second one."""
+    host = behind_caddy
+    before = host.deployments.history()[0].main
+    page = host.make_maintenance()
+    shown = page.show(MESSAGE)
+    host.processes.stop(host.releases.get(before))
+    assert visit(host) == (503, "60")
+    assert host.make_maintenance().show(MESSAGE).main == shown.main
+    assert shown.main in host.releases.name(host.releases.maintenance.removeprefix("unix/"), shown.created_at)
+    host.deployments.activate(before, message="back", force=True)
+    assert visit(host) == (200, "")
+    host.releases.remove(shown.main)
+    assert [each.sole for each in host.deployments.history()[:2]] == [before, shown.main]
+
+
+@pytest.mark.long
+def test_what_a_page_answered_is_of_that_release_in_the_log(behind_caddy: CaddyHost) -> None:
+    """So it is left out of every count."""
+    host = behind_caddy
+    shown = host.make_maintenance().show(MESSAGE)
+    visit(host)
+    until(lambda: (host.folder / "access.log").read_text().count("\n") == 1, what="a line of the log")
+    lines = [json.loads(line) for line in (host.folder / "access.log").read_text().splitlines()]
+    assert [host.releases.name(each[LOGGED_ADDRESS], each["ts"]) for each in lines] == [shown.main]
+
+
+def test_two_pages_share_an_address_and_the_newer_one_is_named(behind_caddy: CaddyHost) -> None:
+    """Each is a release of its own."""
+    host = behind_caddy
+    for text in ("first", "second"):
+        shown = host.make_maintenance().show(str(Remark(RemarkKind.MAINTENANCE, "recover-1a2b3c4d", text=text)))
+        live = host.deployments.history()[0]
+        assert (live.main, live.triggered_by) == (shown.main, "deployment")
+
+
+def test_without_the_server_there_is_no_page_and_no_secret_is_set_in_one(behind_caddy: CaddyHost) -> None:
+    """Each is said, and nothing is switched."""
+    host = behind_caddy
+    shown = host.make_maintenance().show(MESSAGE)
+    writer = CaddySecretWriter(host.make_releases(host.processes), host.deployments)
+    with pytest.raises(NewestNotLive, match="maintenance page"):
+        writer.put(SecretValues({"JWT_SECRET": "value"}))
+    (host.releases.folder / MAINTENANCE_SOCKET).unlink()
+    assert "no server for a maintenance page" in host.make_maintenance().find_obstacle()
+    with pytest.raises(Refused):
+        host.make_maintenance().show("again")
+    assert host.deployments.history()[0].main == shown.main
+
+
+def test_the_line_that_shows_a_page_by_hand_does(behind_caddy: CaddyHost) -> None:
+    """Typed as the plan has it, twice; and the line of the release ends it."""
+    host = behind_caddy
+    lines = make_equivalents(host.releases.folder, "http://127.0.0.1/health")
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-c", lines.page], check=True)
+        assert visit(host)[0] == 503
+    release = host.releases.list()[0].id
+    subprocess.run(["/bin/sh", "-c", lines.activate.format(version=release)], check=True)
+    assert visit(host)[0] == 200
 
 
 @pytest.mark.long

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from backout.model.value import Value
+
+MAINTENANCE: Final = "maintenance"
+"""What makes a release that has no process of its own: Caddy itself answers 503."""
 
 
 class ReleaseNote(Value, frozen=True):
@@ -24,7 +29,7 @@ class Release(Value, frozen=True, omit_defaults=True):
         code_hash: SHA-256 of its code: names, contents, and what may be run.
         address: where its process listens: "127.0.0.1:PORT" or "unix/" and a path; of several hosts, on the first.
         fingerprints: keyed ones of the values of its environment, by name.
-        source: "push" or "secret": what made it.
+        source: "push", "secret", "carry" or `MAINTENANCE`: what made it.
         hosts: whether it accepts connections, by the host's name; None: it is not there, or that was not read.
     """
 
@@ -40,6 +45,16 @@ class Release(Value, frozen=True, omit_defaults=True):
     source: str = "push"
     fingerprints: dict[str, str] = msgspec.field(default_factory=dict)
     hosts: dict[str, bool | None] = msgspec.field(default_factory=dict)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a process of its own answers for it."""
+        return self.source != MAINTENANCE
+
+    @property
+    def logged_as(self) -> str:
+        """Its address, as Caddy's access log has it."""
+        return self.address.removeprefix("unix/")
 
     @property
     def answers(self) -> bool:

@@ -169,11 +169,14 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
 
 
 def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
-    """Return what is live, what was live before that, and what is marked stable."""
+    """Return what is live, what was live before that, maintenance pages apart, and what is marked stable."""
+    known = tools.versions.recent()
+    pages = {version.id for version in known if version.is_maintenance}
     live = [share.version for deployment in history[:1] for share in deployment.shares]
-    last = next((each for each in history if any(share.version not in live for share in each.shares)), None)
+    passed_over = {*live, *pages}
+    last = next((each for each in history if any(share.version not in passed_over for share in each.shares)), None)
     served = [*live, *(share.version for share in (last.shares if last is not None else ()))]
-    marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, tools.versions.recent()))
+    marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, known))
     bad = {mark.version for mark in list_in_force(marks)}
     return {*served, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
 

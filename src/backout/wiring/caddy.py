@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, ClassVar
 
 from backout.config.schema.environment import CaddyHost
 from backout.config.secret_names import list_own_keys
 from backout.errors import ConfigError, ProviderRejected, Unmeasured
 from backout.model.value import Value
+from backout.providers.caddy.bundles import CaddyBundles
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
-from backout.providers.caddy.hosts import Host, find_tag
+from backout.providers.caddy.hosts import NOT_READ, Host, find_tag
 from backout.providers.caddy.jobs import HostJobs, WithheldJobs
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.machine import LOCAL, LocalMachine
+from backout.providers.caddy.maintenance import CaddyMaintenance
 from backout.providers.caddy.others import read_revision
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses
 from backout.providers.caddy.releases import ReleaseFolder
-from backout.providers.caddy.route import ADDRESS_HEADER, make_route, make_show_server
+from backout.providers.caddy.route import ADDRESS_HEADER, make_maintenance_server, make_route, make_show_server
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
 from backout.providers.clock import SystemClock
@@ -81,9 +84,10 @@ class CaddyHome(Value, frozen=True):
     def find_headers(self, release: str) -> dict[str, str] | None:
         """Return the headers of a request that lead to one release, None where there is none."""
         try:
-            return {ADDRESS_HEADER: self.hosts[0].releases.get(release).address}
+            known = self.hosts[0].releases.get(release)
         except ProviderRejected:
             return None
+        return {ADDRESS_HEADER: known.address} if known.has_process else None
 
     def make_versions(self) -> CaddyVersions:
         """Return the port Versions."""
@@ -113,6 +117,18 @@ class CaddyHome(Value, frozen=True):
         return HostJobs(
             hosts, start=jobs.start, stop=jobs.stop, show=jobs.show, within_s=within_s, without=self.without
         )
+
+    def make_bundles(self) -> CaddyBundles:
+        """Return the port Bundles."""
+        return CaddyBundles(self.make_releases())
+
+    def find_maintenance(self) -> CaddyMaintenance | None:
+        """Return the port Maintenance, None where a host's Caddy has no server for such a page."""
+        page = CaddyMaintenance(self.hosts, self.make_releases(), self.make_deployments())
+        with contextlib.suppress(*NOT_READ):  # then the page's own obstacle says so
+            if not all(map(page.is_there, self.hosts)):
+                return None
+        return page
 
     @property
     def place(self) -> str:
@@ -174,11 +190,12 @@ def open_home(config: Config) -> CaddyHome:
 
 
 def describe_caddy(config: Config) -> dict[str, dict[str, object]]:
-    """Return the `route` of the application and the `server` that shows what is live, as Caddy reads them."""
+    """Return the `route` of the application, the `server` that shows what is live, and that of the maintenance page."""
     settings = open_home(config).settings
     return {
         "route": make_route(f"backout-{config.name}", settings.releases, settings.ports),
         "server": make_show_server(settings.releases),
+        "maintenance": make_maintenance_server(settings.releases),
     }
 
 

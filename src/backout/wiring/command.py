@@ -74,6 +74,12 @@ class CommandPlatform:
     def make_secrets(self) -> None:
         """Return None: the protocol has no secrets."""
 
+    def make_bundles(self) -> None:
+        """Return None: the protocol uploads nothing."""
+
+    def find_maintenance(self) -> None:
+        """Return None: the protocol has no maintenance page."""
+
     def find_secret_writer(self) -> None:
         """Return None: the protocol has no secrets."""
 

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from backout.errors import Unmeasured
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
-    from backout.ports import Deployments, HealthCheck, JobWorkers, Secrets, SecretWriter, Standby, Versions
+    from backout.ports import (
+        Bundles,
+        Deployments,
+        HealthCheck,
+        JobWorkers,
+        Maintenance,
+        Secrets,
+        SecretWriter,
+        Standby,
+        Versions,
+    )
 
 
 class OtherPlatform(Protocol):
@@ -42,6 +52,14 @@ class OtherPlatform(Protocol):
 
     def make_secrets(self) -> Secrets | None:
         """Return the port, None where the platform has no secrets that backout knows of."""
+        ...
+
+    def make_bundles(self) -> Bundles | None:
+        """Return the port, None where the code of versions cannot be uploaded again."""
+        ...
+
+    def find_maintenance(self) -> Maintenance | None:
+        """Return the port, None where no maintenance page can be shown. Raises BackoutError: that is not known."""
         ...
 
     def find_secret_writer(self) -> Callable[[], SecretWriter] | None:

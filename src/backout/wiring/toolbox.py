@@ -49,7 +49,7 @@ from backout.wiring.helps import list_helps, make_commit_url, make_vendors
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import find_tag, get_pinned_identity, make_identities, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
-from backout.wiring.masked_ports import MaskedDeployments
+from backout.wiring.masked_ports import MaskedDeployments, MaskedMaintenance
 from backout.wiring.objects_check import find_objects_check
 from backout.wiring.other_platform import find_other_platform
 from backout.wiring.pipelines import make_builds
@@ -178,6 +178,7 @@ def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentPr
         make_rollback_tools=lambda: RollbackTools(
             schema=make_schema(config, _refuse_d1, hurried=hooks.within_s is not None),
             migrations=find_migrations(config),
+            bundles=other.make_bundles(),
             app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
             deploy_command=config.environment.deploy.command or "",
             deployer=make_deployer(config) if config.environment.deploy.command else None,
@@ -196,7 +197,13 @@ def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentPr
             holds=open_holds(config),
             doubt=other.doubt,
         ),
+        make_platform_tools=lambda: _make_other_tools(config, other),
     )
+
+
+def _make_other_tools(config: Config, other: OtherPlatform) -> PlatformTools:
+    page = other.find_maintenance()
+    return PlatformTools(maintenance=page and MaskedMaintenance(page, config.variables.mask_text))
 
 
 def _refuse_d1() -> ApiClient:
@@ -268,7 +275,6 @@ def _make_platform_tools(config: Config, client: ApiClient) -> PlatformTools:
     from backout.providers.cloudflare.maintenance import CloudflareMaintenance
     from backout.providers.cloudflare.queues import CloudflareQueues
     from backout.providers.cloudflare.read_caches import CloudflareReadCaches
-    from backout.wiring.masked_ports import MaskedMaintenance
 
     script, account = config.environment.platform.script, config.account_id
     deployments = CloudflareDeployments(client, account, script)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kept import template
 from recovery_lab import Lab, opened
@@ -24,7 +24,28 @@ if TYPE_CHECKING:
     from recovery_night import Writer
     from store_lab import Store
 
+    from backout.runbook.toolbox import Toolbox
+
     from drillbook import Drillbook, Trial
+
+
+class Ended(Protocol):
+    """How a command ended."""
+
+    @property
+    def code(self) -> int:
+        """Its exit code."""
+
+
+class Place(Protocol):
+    """An environment that commands are run in, on any platform."""
+
+    def tools(self) -> Toolbox:
+        """Return its tools, in this process."""
+
+    def run(self, *words: str) -> Ended:
+        """Run a command to its end."""
+
 
 PRODUCTION = ("-m", "the night of the drill", "--confirm", "production")
 RECOVER = ("recover", "--to", "before-import", *PRODUCTION, "--also-back", "slot:lab", "--no-wait")
@@ -49,6 +70,13 @@ def open_lab(folder: Path) -> Iterator[Lab]:
 def set_up(drillbook: Drillbook, lab: Lab, store: Store) -> tuple[Trial, str]:
     """Return a trial whose database, bucket and source of secrets are these, and the bucket."""
     trial, bucket = drillbook.trial(), store.make()
+    parts = describe_parts(trial.folder, lab, store, bucket)
+    trial.replace((r"(?m)^database = .*$", parts.replace("\\", "\\\\")), (r'watch = "\d+s"', 'watch = "8s"'))
+    return trial, bucket
+
+
+def describe_parts(folder: Path, lab: Lab, store: Store, bucket: str) -> str:
+    """Return the lines of an environment whose database, bucket and source of secrets are these."""
     own: dict[str, Path] = {}
     for name, text in (
         ("app-url", lab.dsn.replace("user=postgres", "user=app")),
@@ -56,19 +84,17 @@ def set_up(drillbook: Drillbook, lab: Lab, store: Store) -> tuple[Trial, str]:
         ("access.json", json.dumps(store.access)),
         ("secrets.json", json.dumps({LOST: "re_0123456789"})),
     ):
-        own[name] = trial.folder / name
+        own[name] = folder / name
         own[name].touch(mode=0o600)
         own[name].write_text(text, encoding="utf-8")
     start, stop = map(shlex.join, lab.commands)
-    database = (
+    return (
         f'database = {{ provider = "postgres", url_file = "{own["app-url"]}", admin_url_file = "{own["admin-url"]}", '
-        f'backup = {{ directory = "{trial.folder / "backups"}", wal = "stream" }}, '
+        f'backup = {{ directory = "{folder / "backups"}", wal = "stream" }}, '
         f"server = {{ data_directory = '{lab.data}', start = '''{start}''', stop = '''{stop}''' }} }}\n"
         f'storage = {{ provider = "s3", bucket = "{bucket}", credentials_file = "{own["access.json"]}" }}\n'
         f'secrets = {{ required = ["{LOST}"], source = {{ from = "file", path = "{own["secrets.json"]}" }} }}'
     )
-    trial.replace((r"(?m)^database = .*$", database.replace("\\", "\\\\")), (r'watch = "\d+s"', 'watch = "8s"'))
-    return trial, bucket
 
 
 def put(store: Store, bucket: str, numbers: range, body: bytes) -> None:
@@ -82,12 +108,17 @@ def damage(drillbook: Drillbook, trial: Trial, lab: Lab, store: Store, bucket: s
     api(drillbook, "DELETE", f"secrets/{LOST}")
     bad = upload(trial, drillbook.bad, without=LOST)
     trial.make_live(bad)
+    damage_data(lab, store, bucket)
+    return bad
+
+
+def damage_data(lab: Lab, store: Store, bucket: str) -> None:
+    """Damage the rows, and two thirds of the objects."""
     with lab.connect() as session:
         session.execute("ALTER TABLE orders DROP COLUMN total; UPDATE orders SET name = name || '!'")
     put(store, bucket, range(0, OBJECTS, 3), b"spoiled")
     for number in range(1, OBJECTS, 3):
         store.boto.delete_object(Bucket=bucket, Key=f"models/{number:03}")
-    return bad
 
 
 @contextlib.contextmanager
@@ -103,7 +134,7 @@ def begin_night(drillbook: Drillbook, trial: Trial, store: Store, bucket: str) -
         trial.run("db", "wal", "stop")
 
 
-def mark_point(trial: Trial, writer: Writer) -> tuple[float, float]:
+def mark_point(trial: Place, writer: Writer) -> tuple[float, float]:
     """Record the point `before-import` while the application writes; return when, from and to (Unix seconds)."""
     until(lambda: len(writer.ledger) > 20, 30, "the application writes")
     began = time.time()
@@ -113,7 +144,7 @@ def mark_point(trial: Trial, writer: Writer) -> tuple[float, float]:
     return began, ended
 
 
-def check_ledger(trial: Trial, lab: Lab, writer: Writer, run_id: str, marked: tuple[float, float]) -> None:
+def check_ledger(trial: Place, lab: Lab, writer: Writer, run_id: str, marked: tuple[float, float]) -> None:
     """No acknowledged write is lost that was made before the moment or since the opening, and none came through."""
     rows = {str(name) for (name,) in lab.rows("SELECT name FROM orders")}
     fenced_at = find_times(trial, run_id, "recover_fence", "step.ok")[-1]
@@ -127,7 +158,7 @@ def check_ledger(trial: Trial, lab: Lab, writer: Writer, run_id: str, marked: tu
     assert lab.rows("SELECT count(*) FROM orders WHERE total IS NULL") == [(0,)]
 
 
-def find_times(trial: Trial, run: str, action: str, kind: str = "step.start") -> list[float]:
+def find_times(trial: Place, run: str, action: str, kind: str = "step.start") -> list[float]:
     """Return when a step of a run began, or ended, each time (Unix seconds); none: it has no such step."""
     tools = trial.tools()
     found = tools.runs.find(run)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from caddy_lab import caddy_host
-from cli_shell import backout
+from cli_shell import Answer, backout
 
+from backout.config import Environment, load
+from backout.model.release import ReleaseNote
+from backout.model.secrets import SecretValues
+from backout.wiring.toolbox import make_toolbox
+
+from drillbook import ENV, PROGRAM
 from polling import until
 
 if TYPE_CHECKING:
@@ -21,7 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caddy_lab import CaddyHost
-    from cli_shell import Answer
+
+    from backout.runbook.toolbox import Toolbox
 
 APPLICATION: Final = """import http.server, itertools, json, os, pathlib
 code, counted = pathlib.Path("code.txt").read_text(), itertools.count()
@@ -45,9 +54,10 @@ _CONFIG: Final = """[app]
 name = "shop"
 [environments.production]
 protected = false
-criteria = {{ watch = "3m", latency = {{ p99_at_most = 1000.0 }} }}
+criteria = {{ watch = "{watch}", latency = {{ p99_at_most = 1000.0 }} }}
 health = {{ url = "{url}/health" }}
 traffic = {{ provider = "caddy" }}
+{more}
 [environments.production.platform]
 provider = "caddy"
 [environments.production.platform.caddy]
@@ -62,15 +72,33 @@ mode = "act"
 
 @dataclass
 class CaddyShop:
-    """The environment `production` of a folder."""
+    """The environment `production` of a folder.
+
+    Attributes:
+        apart: whether commands are run as programs of their own, as a person does.
+    """
 
     host: CaddyHost
+    apart: bool = False
 
     def run(self, *words: str, code: int | None = 0) -> Answer:
         """Run a command in this environment; it has to end with that code, None: with any."""
-        answer = backout(self.host.folder, *words, "-e", "production", "--no-input")
+        words = (*words, "-e", "production", "--no-input")
+        answer = run_program(self.host.folder, *words) if self.apart else backout(self.host.folder, *words)
         assert code in (None, answer.code), f"{words} ended with {answer.code}\n{answer.out}\n{answer.err}"
         return answer
+
+    def tools(self) -> Toolbox:
+        """Return the tools of the environment, in this process."""
+        path = self.host.folder / "backout.toml"
+        return make_toolbox(load(Environment({}), start=path.parent, path=path, environment="production"))
+
+    def push_without_secrets(self, code: str) -> str:
+        """Push a release with an empty environment, live as by somebody else's program; return its id."""
+        with self.host.ledger.lock():
+            made = self.host.releases.push(self.build(code), ReleaseNote(), SecretValues({}), time.time())
+        self.tools().deployments.activate(made.id, message="pushed", force=True)
+        return made.id
 
     def build(self, code: str) -> Path:
         """Build the application with this code, and return the folder that is pushed."""
@@ -114,6 +142,14 @@ def visits(url: str) -> Iterator[list[tuple[int, str]]]:
             each.join()
 
 
+def run_program(folder: Path, *words: str) -> Answer:
+    """Run the installed program in a folder to its end."""
+    done = subprocess.run(
+        [str(PROGRAM), *words], cwd=folder, env=ENV, capture_output=True, text=True, check=False, timeout=900
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
 def wait_for_visits(answers: list[tuple[int, str]], count: int) -> None:
     """Wait until there are so many answers."""
     until(lambda: len(answers) >= count, 60, f"{count} visits")
@@ -127,13 +163,20 @@ def get_last(answer: Answer) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def caddy_home(folder: Path) -> Iterator[CaddyShop]:
-    """Run Caddy and an environment without any release."""
+def caddy_home(folder: Path, more: str = "", *, watch: str = "3m", apart: bool = False) -> Iterator[CaddyShop]:
+    """Run Caddy and an environment without any release.
+
+    Args:
+        more: further lines of the environment.
+        watch: how long its watches last.
+        apart: as of `CaddyShop`.
+    """
     with caddy_host(folder) as host:
         first, last = host.ports
-        text = _CONFIG.format(url=host.url, first=first, last=last, python=sys.executable)
+        where = {"url": host.url, "first": first, "last": last, "python": sys.executable}
+        text = _CONFIG.format(**where, more=more, watch=watch)
         (folder / "backout.toml").write_text(text)
         try:
-            yield CaddyShop(host)
+            yield CaddyShop(host, apart)
         finally:
             host.made[:] = host.releases.list()

@@ -21,9 +21,10 @@ from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
+from backout.providers.caddy.maintenance import CaddyMaintenance
 from backout.providers.caddy.processes import OwnProcesses
 from backout.providers.caddy.releases import ALONE, ReleaseFolder
-from backout.providers.caddy.route import LIVE, SOCKET, make_route, make_show_server
+from backout.providers.caddy.route import LIVE, SOCKET, make_maintenance_server, make_route, make_show_server
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
 
@@ -97,6 +98,11 @@ class CaddyHost:
         """Return the port Releases."""
         hosts = self._list_hosts(processes)
         return HostReleases(hosts, SystemClock(), author="lab", starts_within_s=starts_within_s)
+
+    def make_maintenance(self) -> CaddyMaintenance:
+        """Return the port Maintenance."""
+        hosts = self._list_hosts(self.processes)
+        return CaddyMaintenance(hosts, self.make_releases(self.processes), self.deployments)
 
     def _list_hosts(self, processes: Processes) -> tuple[Host, ...]:
         return (Host(self.releases, self.ledger, LiveSlots(self.releases.folder), processes),)
@@ -199,8 +205,9 @@ def make_config(folder: Path, address: str, ports: tuple[int, int]) -> object:
     releases = folder / "releases"
     routes = [make_route(ROUTE, releases, ports)]
     site = {"listen": [address], "logs": {"default_logger_name": "backout"}, "routes": routes}
+    servers = {"backout": make_show_server(releases), "maintenance": make_maintenance_server(releases)}
     return {
         "admin": {"disabled": True},
         "logging": {"logs": {"default": {"exclude": ["http.log.access.backout"]}, "backout": log}},
-        "apps": {"http": {"servers": {"site": site, "backout": make_show_server(releases)}}},
+        "apps": {"http": {"servers": {"site": site, **servers}}},
     }

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 from backout.model.deployment import Cohort, Share
 from backout.model.secrets import SecretValues
 from backout.model.version import VersionId
+from backout.providers.caddy.bundles import CaddyBundles
 from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.cloudflare.maintenance import CloudflareMaintenance
 from backout.providers.cloudflare.secrets import CloudflareSecrets, CloudflareSecretWriter
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.command.platform import CommandDeployments, CommandVersions
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from caddy_lab import CaddyHost
     from haproxy_lab import HaproxyHost
 
-    from backout.ports import Bundles, Deployments, Secrets, SecretWriter, Versions
+    from backout.ports import Bundles, Deployments, Maintenance, Secrets, SecretWriter, Versions
 
 SCRIPT = "fm5"
 
@@ -51,6 +53,8 @@ class Keeper(Home, Protocol):
 
     secrets: Secrets
     secret_writer: SecretWriter
+    bundles: Bundles
+    maintenance: Maintenance
 
     def put_secret(self, name: str, value: str) -> None:
         """Change a secret, which makes a new version live."""
@@ -61,8 +65,6 @@ class Keeper(Home, Protocol):
 
 class Side(Keeper, Protocol):
     """An application on Cloudflare, or on a World that has the same."""
-
-    bundles: Bundles
 
     def split(self, *shares: tuple[str, float], **cohorts: tuple[tuple[str, float], ...]) -> None:
         """Make versions live with percentages, and others for cohorts."""
@@ -86,6 +88,7 @@ class MemorySide:
         self.world = World()
         self.deployments, self.versions, self.secrets = self.world.deployments, self.world.versions, self.world.secrets
         self.bundles, self.secret_writer = self.world.bundles, self.world.secret_writer
+        self.maintenance: Maintenance = self.world.maintenance
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         version = self.world.upload(tag, code=code, message=message)
@@ -141,7 +144,10 @@ class TwinSide:
         self.deployments: Deployments = CloudflareDeployments(client, ACCOUNT, self.script)
         self.versions: Versions = CloudflareVersions(client, ACCOUNT, self.script)
         self.secrets: Secrets = CloudflareSecrets(client, ACCOUNT, self.script)
-        self.bundles: Bundles = CloudflareBundles(client, ACCOUNT, self.script)
+        bundles = CloudflareBundles(client, ACCOUNT, self.script)
+        self.bundles: Bundles = bundles
+        own = CloudflareDeployments(client, ACCOUNT, self.script), CloudflareVersions(client, ACCOUNT, self.script)
+        self.maintenance: Maintenance = CloudflareMaintenance(*own, bundles, self.script)
         self.secret_writer: SecretWriter = CloudflareSecretWriter(client, ACCOUNT, self.script)
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
@@ -225,6 +231,8 @@ class CaddySide:
         self.versions: Versions = CaddyVersions(releases)
         self.secrets: Secrets = CaddySecrets(releases)
         self.secret_writer: SecretWriter = CaddySecretWriter(releases, host.deployments)
+        self.bundles: Bundles = CaddyBundles(releases)
+        self.maintenance: Maintenance = host.make_maintenance()
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         made = self._host.push(code, message=message, tag=tag)

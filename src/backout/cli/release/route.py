@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 @click.command("route", cls=Command, short_help="Print what Caddy's configuration needs.")
 @pass_shell
 def route(shell: Shell) -> int:
-    """Print the application's route and the server that shows what is live, as JSON for Caddy's configuration.
+    """Print the application's route and two small servers beside it, as JSON for Caddy's configuration.
 
-    They are put there once, by you; a switch changes neither of them.
+    One server shows what is live, the other one answers 503 while a maintenance page is. They are put there once, by
+    you; a switch changes none of them.
     """
     from backout.wiring.caddy import describe_caddy
 
@@ -29,7 +30,7 @@ def route(shell: Shell) -> int:
         json.dumps([payload["route"]], indent=2),
         "",
         "beside it, in apps.http.servers:",
-        json.dumps({"backout": payload["server"]}, indent=2),
+        json.dumps({"backout": payload["server"], "maintenance": payload["maintenance"]}, indent=2),
     ]
     shell.output.result("release", {"environment": config.name, **payload}, "\n".join(lines))
     return 0

@@ -236,7 +236,7 @@ class CaddyDeployments:
                 )
             newest = releases.list()[0]
             names = compare_environments(release.fingerprints, newest.fingerprints)
-            if names and not force:
+            if names and release.has_process and not force:
                 raise SecretsChanged(
                     f"secrets changed since release {release.id} was made; "
                     "switching to it would bring the old values back",

@@ -143,10 +143,10 @@ class HostReleases:
     def start_on(self, host: Host, release: str) -> None:
         """Have it run on one host. Raises Refused: nothing accepts connections within the time."""
         known = host.releases.get(release)
-        host.processes.start(known)
+        host.start(known)
         if host.releases.machine.await_accepting(known.address, self._starts_within_s):
             return
-        host.processes.stop(known)  # else it would be started again and again
+        host.stop(known)  # else it would be started again and again
         raise Refused(
             f"release {release} does not start: nothing answers at {known.address}",
             where=host.releases.machine.describe(host.releases.folder / release),
@@ -172,13 +172,13 @@ class HostReleases:
     def stop(self, release: str) -> None:
         """Have it end, on every host that has it."""
         for host, known in self._find(release):
-            host.processes.stop(known)
+            host.stop(known)
 
     def remove(self, release: str) -> None:
         """Stop it and remove its folder, on every host that has it."""
         for host, known in self._find(release):
             with host.ledger.lock():
-                host.processes.stop(known)
+                host.stop(known)
                 host.releases.remove(release)
 
     def _find(self, release: str) -> tuple[tuple[Host, Release], ...]:

@@ -16,6 +16,7 @@ from backout.rules import SafetyRule
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backout.model.release import Release
     from backout.providers.caddy.ledger import Ledger
     from backout.providers.caddy.processes import Processes
     from backout.providers.caddy.releases import ReleaseFolder
@@ -38,6 +39,16 @@ class Host(Value, frozen=True):
         """As the configuration calls it."""
         return self.releases.machine.name
 
+    def start(self, release: Release) -> None:
+        """Have a release run, if it is one that does. Raises BackoutError."""
+        if release.has_process:
+            self.processes.start(release)
+
+    def stop(self, release: Release) -> None:
+        """Have it end. Raises BackoutError."""
+        if release.has_process:
+            self.processes.stop(release)
+
     def read_live(self) -> str:
         """Return the id of the deployment that its Caddy shows, "" for none. Raises as `ask_caddy`."""
         return ask_caddy(self.releases.machine, self.releases.folder / SOCKET)
@@ -45,7 +56,7 @@ class Host(Value, frozen=True):
     def name_shares(self) -> tuple[Share, ...]:
         """Return the live shares by release; an address that belongs to none is named as it is."""
         try:
-            releases = {each.address: each.id for each in self.releases.list()}
+            releases = {each.address: each.id for each in reversed(self.releases.list())}  # pages share an address
         except NOT_READ:
             raise
         except BackoutError:

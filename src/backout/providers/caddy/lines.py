@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
 from backout.providers.caddy.releases import ALONE
-from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, SHOWN, name_slot
+from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, MAINTENANCE_SOCKET, SHOWN, SLOTS, name_slot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,7 @@ def make_equivalents(releases: Path, health_url: str, jobs: tuple[str, str] = ("
         prove=_ask_release(releases, health_url),
         stop_jobs=stop,
         start_jobs=start,
+        page=_write_page(releases),
     )
 
 
@@ -42,6 +43,15 @@ def make_card_lines(releases: Path, health_url: str) -> CardLines:
 
 def _write_switch(releases: Path) -> str:
     return f"cd {shlex.quote(str(releases))} && ln -s {{version}}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+
+
+def _write_page(releases: Path) -> str:
+    """Return the line that lays slots which lead to Caddy's own 503, and makes them live."""
+    address = shlex.quote(f"unix/{releases / MAINTENANCE_SOCKET}")
+    slots = f"for n in $(seq -w 0 {SLOTS - 1}); do printf %s {address} > .page/$n; done"
+    shown = f"printf page-by-hand > .page/{SHOWN}"
+    switch = f"ln -s .page .by-hand && mv -T .by-hand {LIVE}"
+    return f"cd {shlex.quote(str(releases))} && mkdir -p .page && {slots} && {shown} && {switch}"
 
 
 def _show(releases: Path) -> str:

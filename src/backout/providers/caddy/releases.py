@@ -20,11 +20,11 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderRejected, UsageError
-from backout.model.release import Release
+from backout.model.release import MAINTENANCE, Release
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.others import REVISION, describe_others
-from backout.providers.caddy.route import SHOWN, share_slots
+from backout.providers.caddy.route import MAINTENANCE_SOCKET, SHOWN, share_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +54,11 @@ class ReleaseFolder:
         self._ports = ports
         self._known: Sequence[Release] = ()
         self._read_at = 0
+
+    @property
+    def maintenance(self) -> str:
+        """The address at which Caddy itself answers 503."""
+        return f"unix/{self.folder / MAINTENANCE_SOCKET}"
 
     def list(self) -> tuple[Release, ...]:
         """Return the releases, newest first; what is none of ours is left out.
@@ -88,7 +93,8 @@ class ReleaseFolder:
                 self._known, self._read_at = self.list(), changed
         except (OSError, BackoutError):
             return address
-        return next((each.id for each in self._known if each.address == address and each.created_at <= at), address)
+        found = (each.id for each in self._known if each.logged_as == address and each.created_at <= at)
+        return next(found, address)
 
     def check_there(self) -> None:
         """Raise ProviderRejected (status 404) where it is no folder of releases: nothing was ever pushed."""
@@ -189,7 +195,7 @@ class ReleaseFolder:
             number=number or max((each.number for each in known), default=0) + 1,
             created_at=now,
             code_hash=code_hash,
-            address=f"127.0.0.1:{self._choose_port(known)}",
+            address=self.maintenance if source == MAINTENANCE else f"127.0.0.1:{self._choose_port(known)}",
             git_sha=note.git_sha,
             tag=note.tag,
             message=note.message,

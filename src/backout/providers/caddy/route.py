@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SLOTS: Final = 200
 LIVE, SHOWN, SOCKET = "live", "deployment", ".show.sock"
 """In the folder of releases: the link to the live slots; beside these the deployment's id; the socket that shows it."""
+MAINTENANCE_SOCKET: Final = ".503.sock"
+"""There as well: where Caddy itself answers as a maintenance page does."""
+RETRY_AFTER_S: Final = 60
+_PAGE: Final = "Maintenance: this service is being restored. Please try again in a few minutes.\n"
 ADDRESS_HEADER: Final = "X-Backout-Address"
 LOGGED_ADDRESS, LOGGED_PROBE = "backout_upstream", "backout_probe"
 """The fields that a line of the access log gets: where the request went, and whether an address was asked for."""
@@ -55,6 +59,21 @@ def make_show_server(releases: PurePath) -> dict[str, object]:
     """
     shown = {"handler": "static_response", "body": f"{{file.{releases / LIVE / SHOWN}}}"}
     return {"listen": [f"unix/{releases / SOCKET}|0600"], "routes": [{"handle": [shown]}]}
+
+
+def make_maintenance_server(releases: PurePath) -> dict[str, object]:
+    """Return the server that answers 503 while a maintenance page is live, for the `servers` beside the site.
+
+    Args:
+        releases: the folder of releases, an absolute path.
+    """
+    headers = {
+        "Content-Type": ["text/plain; charset=utf-8"],
+        "Retry-After": [str(RETRY_AFTER_S)],
+        "Cache-Control": ["no-store"],
+    }
+    unavailable = {"handler": "static_response", "status_code": "503", "headers": headers, "body": _PAGE}
+    return {"listen": [f"unix/{releases / MAINTENANCE_SOCKET}|0600"], "routes": [{"handle": [unavailable]}]}
 
 
 def _pass_on(addresses: Sequence[str]) -> dict[str, object]:

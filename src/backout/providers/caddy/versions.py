@@ -26,11 +26,11 @@ class CaddyVersions:
 
     def recent(self) -> tuple[Version, ...]:
         """Return the newest releases, newest first."""
-        return tuple(_make(each) for each in self._releases.read()[:_LISTED])
+        return tuple(make_version(each) for each in self._releases.read()[:_LISTED])
 
     def detail(self, version: str) -> Version:
         """Return one release. Raises ProviderRejected (status 404) for an unknown id."""
-        return _make(self._releases.get(version))
+        return make_version(self._releases.get(version))
 
 
 class CaddySecrets:
@@ -56,7 +56,7 @@ class CaddySecretWriter:
         """Set all of them in one release; it is live when this returns.
 
         Raises:
-            NewestNotLive: more than one release is live, or none.
+            NewestNotLive: more than one release is live, or none, or a maintenance page.
             BackoutError: as `HostReleases.add` and `CaddyDeployments.deploy`.
         """
         history = self._deployments.history()
@@ -65,6 +65,8 @@ class CaddySecretWriter:
             what = "secrets are set in a new release of the live code, and no single release is live"
             raise NewestNotLive(what, status=0)
         release, kept = self._releases.get(live), self._releases.read_environment(live)
+        if not release.has_process:
+            raise NewestNotLive("a maintenance page is live, and it has no code to set secrets for", status=0)
         every = {name: kept.reveal(name) for name in kept.names} | {name: values.reveal(name) for name in values.names}
         note = ReleaseNote(release.git_sha, release.tag, f"secrets: {', '.join(values.names)}")
         made = self._releases.add(release, note, SecretValues(every), source="secret")
@@ -72,7 +74,8 @@ class CaddySecretWriter:
         self._deployments.deploy(whole, message=note.message, force=True, triggered_by="secret")
 
 
-def _make(release: Release) -> Version:
+def make_version(release: Release) -> Version:
+    """Return a release as a version."""
     names = tuple(sorted(release.fingerprints))
     return Version(
         id=VersionId(release.id),
