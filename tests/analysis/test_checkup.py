@@ -32,13 +32,15 @@ from backout.model.database.capability import (
     Window,
 )
 from backout.model.database.schema import AppliedMigration, SchemaState
-from backout.model.deployment import Deployment, Share
+from backout.model.deployment import Deployment, OnHost, Share
 from backout.model.guard.policy import Policy
 from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
+from backout.model.hint import suggest_line
 from backout.model.hold import Hold
 from backout.model.identity import Identity
 from backout.model.plan import PlanRefused
 from backout.model.token import Needed, Permission, TokenRole, TokenState
+from backout.model.version import VersionId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,10 +158,11 @@ def test_clock_platform_and_marks() -> None:
     """Each way that they can be."""
     assert [platform.check_clock(offset).state for offset in (None, 0.4, 90.0)] == [UNMEASURED, OK, MISSING]
     live = Deployment("d1", NOW, (Share(ID, 100.0),))
-    assert told([platform.check_platform((live,)), platform.check_platform(())]) == [
-        ("platform", "must", "ok"),
-        ("platform", "must", "missing"),
-    ]
+    deploy = suggest_line("npx wrangler deploy")
+    split = replace(live, hosts=(OnHost("web1", live.id, VersionId(ID)), OnHost("web2", None, is_read=False)))
+    checks = [platform.check_platform(each, deploy, ENV) for each in ((live,), (), (split,))]
+    assert told(checks) == [("platform", "must", each) for each in ("ok", "missing", "missing")]
+    assert checks[2].why == f"the hosts differ: web1 shows {ID}, web2 was not read"
     assert told([platform.check_marks("KEY", 0, signs=True, acts=False)]) == [("marks_key", "must", "missing")]
     assert told([platform.check_marks("KEY", 1, signs=True, acts=False)]) == [("marks_key", "must", "ok")]
     assert told([platform.check_marks("", 0, signs=False, acts=True)]) == [("marks_key", "should", "not_set_up")]

@@ -40,6 +40,25 @@ def test_a_release_is_live_only_when_it_is_well(shop: CaddyShop) -> None:
     assert "10 %" in shop.run("release", "list").out
 
 
+def test_preflight_looks_at_the_releases_themselves(shop: CaddyShop) -> None:
+    """Nothing of another platform is typed; code that was changed on the host is found before the next push."""
+
+    def ask() -> dict[str, dict[str, object]]:
+        checks = shop.run("preflight", "--json", code=None).json["checks"]
+        return {each["name"]: each for each in checks}  # type: ignore[attr-defined]
+
+    first = shop.run("doctor", "--json", code=None)
+    assert "backout release push DIR -e production" in first.out
+    assert "wrangler" not in first.out
+    assert "clock" not in {each["name"] for each in first.json["checks"]}  # type: ignore[attr-defined]
+    good = str(shop.push("good").json["live"])
+    assert (ask()["kept_code"]["level"], ask()["kept_code"]["state"]) == ("must", "ok")
+    (shop.host.releases.get_code(good) / "code.txt").write_text("changed")
+    found = ask()["kept_code"]
+    assert found["state"] == "missing"
+    assert f"release {good}: on localhost its code is not what was pushed any more" in str(found["why"])
+
+
 @pytest.mark.long
 def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
     """Each step by its command, with visitors all the time; what they get says whether it is true."""
@@ -58,6 +77,17 @@ def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
     assert isinstance(releases, list)
     assert [each["id"] for each in releases if each["share"]] == [good]
     assert bad in [each["id"] for each in releases]
+    (incident,) = shop.run("incident", "list", "--json").json["incidents"]  # type: ignore[misc]
+    impact = incident["impact"]
+    assert 0 < impact["requests_failed"] == sum(status == 500 for status, _ in answers)
+    assert (impact["exactness"]["requests_failed"], incident["state"]) == ("exact", "resolved")
+    assert f"version {str(bad)[:8]} went live, in place of {str(good)[:8]}" in shop.run("timeline").out
+    shop.run("incident", "report", str(incident["id"]))
+    shop.run("incident", "open", "mails are late")
+    assert "advice only" in shop.run("preflight", code=None).out
+    shop.run("incident", "resolve", "-m", "they are sent")
+    assert "advice only" not in shop.run("preflight", code=None).out
+    assert shop.run("dora", "--json").json["metrics"]
 
 
 @pytest.mark.long

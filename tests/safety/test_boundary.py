@@ -193,6 +193,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "rollback.places_targets",
         "rollback.app_checks_head", "rollback.deploy_command", "rollback.hear", "rollback.equivalents",
         "rollback.open_version",  # what it opens has a boundary
+        "rollback.find_obstacle",  # preflight asks it, and has a boundary around each of its questions
         "recovery.restoring", "recovery.fence", "recovery.protection", "recovery.proof_alarm", "recovery.keeps_objects",
         "recovery.check_objects",
         "incident.reports", "incident.catalogue", "incident.redact", "incident.card_lines", "incident.lines_for_npx",

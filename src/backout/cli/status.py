@@ -210,7 +210,7 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
             else f"{found.drill.name} passed {format_ago(found.drill.at, now)}",
         ),
         ("not set up", ", ".join(name for name, there in list_parts(found) if not there)),
-        ("not built", ", ".join(NOT_BUILT)),
+        *([("not built", ", ".join(NOT_BUILT))] if NOT_BUILT else []),
     ]
     head = f"{style.strong(situation.environment)}  {_format_summary(style, found)}"
     heads = wrap_text(head, style.width, hanging=" " * (len(situation.environment) + 4))

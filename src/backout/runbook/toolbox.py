@@ -137,6 +137,8 @@ class RollbackTools(Value, frozen=True):
         places_targets: whether a version can be asked only while it stands beside what is live, at 0 %.
         jobs: stops and starts job workers, which are those of what is live alone.
         standby: tells what runs of versions that no visitor gets.
+        find_obstacle: says why the code of a version that lies on hosts cannot be made live as it is, "" where nothing
+            speaks against it; raises BackoutError. None where versions lie with the platform.
     """
 
     schema: Schema | None = None
@@ -155,6 +157,7 @@ class RollbackTools(Value, frozen=True):
     places_targets: bool = True
     jobs: JobWorkers | None = None
     standby: Standby | None = None
+    find_obstacle: Callable[[str], str] | None = None
 
 
 class RecoveryTools(Value, frozen=True):

@@ -122,6 +122,10 @@ class CaddyHome(Value, frozen=True):
         """Return the port Bundles."""
         return CaddyBundles(self.make_releases())
 
+    def make_release_check(self) -> Callable[[str], str]:
+        """Return what says why a release cannot be made live as it is."""
+        return self.make_releases().find_obstacle
+
     def find_maintenance(self) -> CaddyMaintenance | None:
         """Return the port Maintenance, None where a host's Caddy has no server for such a page."""
         page = CaddyMaintenance(self.hosts, self.make_releases(), self.make_deployments())

@@ -77,6 +77,9 @@ class CommandPlatform:
     def make_bundles(self) -> None:
         """Return None: the protocol uploads nothing."""
 
+    def make_release_check(self) -> None:
+        """Return None: the commands know it."""
+
     def find_maintenance(self) -> None:
         """Return None: the protocol has no maintenance page."""
 

@@ -58,6 +58,10 @@ class OtherPlatform(Protocol):
         """Return the port, None where the code of versions cannot be uploaded again."""
         ...
 
+    def make_release_check(self) -> Callable[[str], str] | None:
+        """Return what says why a version cannot be made live as it is; None where only the platform knows."""
+        ...
+
     def find_maintenance(self) -> Maintenance | None:
         """Return the port, None where no maintenance page can be shown. Raises BackoutError: that is not known."""
         ...

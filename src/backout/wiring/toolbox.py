@@ -188,6 +188,7 @@ def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentPr
             places_targets=other.places_targets,
             jobs=other.make_jobs(),
             standby=other.make_standby(),
+            find_obstacle=other.make_release_check(),
         ),
         make_safety_tools=lambda: SafetyTools(
             pinned=get_pinned_identity(config),

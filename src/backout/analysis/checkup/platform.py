@@ -135,21 +135,24 @@ def check_clock(offset_s: float | None) -> Check:
     return should("clock").ok(describe_offset(offset_s))
 
 
-def check_platform(history: Sequence[Deployment]) -> Check:
-    """Return whether the application is there and something is live; remarks make nothing live."""
+def check_platform(history: Sequence[Deployment], deploy: Hint, environment: str) -> Check:
+    """Return whether the application is there and something is live, on every host; remarks make nothing live.
+
+    Args:
+        deploy: how a version is deployed on this platform.
+    """
     live = next((each for each in history if not is_remark(each)), history[-1] if history else None)
     if live is None:
-        return must("platform").missing(
-            "the application is there, and nothing was ever deployed", suggest_line("npx wrangler deploy")
-        )
+        return must("platform").missing("the application is there, and nothing was ever deployed", deploy)
+    if history[0].hosts:
+        look = suggest_command("deployments list", environment, "then `backout runs resume RUN`, or make one live")
+        return must("platform").missing(f"the hosts differ: {history[0].describe_hosts()}", look)
     return must("platform").ok(f"version {live.main} is live since {to_utc(live.created_at):%Y-%m-%d %H:%M} UTC")
 
 
-def check_no_application(answer: str) -> Check:
+def check_no_application(answer: str, deploy: Hint) -> Check:
     """Return that the platform knows no application of that name; `answer`: what it said."""
-    return must("platform").missing(
-        answer.rstrip("."), suggest_line("npx wrangler deploy", "or correct platform.script"), code=Unmeasured.exit_code
-    )
+    return must("platform").missing(answer.rstrip("."), deploy, code=Unmeasured.exit_code)
 
 
 def check_first_deployment() -> Check:

@@ -20,7 +20,7 @@ from backout.model.setting import describe_setting
 from backout.model.steps.rollback import ActivateStep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from backout.model.checkup import Check
     from backout.model.guard.policy import Policy
@@ -154,6 +154,19 @@ def check_kept_code(kept: Collection[str], wanted: Collection[str], environment:
         )
         return should("kept_code").missing(why, suggest_command("guard", environment, "it keeps what it watches"))
     return should("kept_code").ok(f"the code of {', '.join(wanted)} is kept here")
+
+
+def check_releases(obstacles: Mapping[str, str], environment: str) -> Check:
+    """Return whether what is live could be made live again: its code is there as it was pushed, on every host.
+
+    Args:
+        obstacles: what speaks against each live release, "" for nothing.
+    """
+    found = "; ".join(f"release {release}: {why}" for release, why in obstacles.items() if why)
+    if found:
+        why = f"the next release could not be rolled back to what is live: {found}"
+        return must("kept_code").missing(why, suggest_command("release push DIR", environment, "the same code again"))
+    return must("kept_code").ok(f"the code of {', '.join(obstacles)} is as it was pushed")
 
 
 def check_watch(

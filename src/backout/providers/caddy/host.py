@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.errors import BackoutError, ProviderRejected, Refused
+from backout.errors import BackoutError, ProviderRejected, Refused, UsageError
 from backout.model.release import ReleaseProcess
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
@@ -168,6 +168,19 @@ class HostReleases:
             except NOT_READ:
                 continue
         return tuple(found)
+
+    def find_obstacle(self, release: str) -> str:
+        """Return what speaks against making it live as it is, on each host; "" for nothing. Raises NOT_READ."""
+        found: list[str] = []
+        for host in self._hosts:
+            try:
+                if host.releases.is_changed(host.releases.get(release)):
+                    found.append(f"on {host.name} its code is not what was pushed any more")
+            except ProviderRejected:
+                found.append(f"{host.name} does not have it")
+            except UsageError as error:
+                found.append(f"on {host.name} {error.what}")
+        return "; ".join(found)
 
     def stop(self, release: str) -> None:
         """Have it end, on every host that has it."""

@@ -14,7 +14,7 @@ from backout.analysis.history.stability import describe_recent_failure, find_qua
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Level, should
 from backout.model.guard.policy import Mode
-from backout.model.hint import suggest_command
+from backout.model.hint import NO_HINT, Hint, suggest_command
 from backout.model.plan import Plan, PlanKind
 from backout.model.steps.rollback import ActivateStep
 from backout.model.value import Value
@@ -89,6 +89,7 @@ class Here(Value, frozen=True):
             their file is unusable.
         card: where it is written.
         card_doubt: why what is there is not taken for a card of ours; "" if it is.
+        deploy: how a version is deployed from here.
     """
 
     clock: Clock
@@ -96,6 +97,7 @@ class Here(Value, frozen=True):
     held: Callable[[], Hold | None]
     card: Path
     card_doubt: str = ""
+    deploy: Hint = NO_HINT
 
 
 class Facts:
@@ -197,13 +199,15 @@ class Platform(_Opened):
         except ProviderRejected as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            history, refused = (), platform.check_no_application(error.what)
+            history, refused = (), platform.check_no_application(error.what, self._here.deploy)
         else:
-            refused = platform.check_platform(history)
+            refused = platform.check_platform(history, self._here.deploy, self._environment)
         self._is_empty = self._deploys and not history
         yield platform.check_first_deployment() if self._is_empty else refused
 
     def _check_clock(self) -> Iterator[Check]:
+        if self._tools.safety.provider_clock is None:  # it runs on this machine's, or on those of its hosts
+            return
         self.facts.clock_offset_s = measure_clock_offset_s(self._tools)
         yield platform.check_clock(self.facts.clock_offset_s)
 
@@ -243,10 +247,15 @@ class Platform(_Opened):
         return bad is None and find_stable_mark(situation, situation.live.main) is not None
 
     def _check_kept_code(self) -> Iterator[Check]:
-        store = self._tools.rollback.bundle_store
-        if store is not None and not self._is_empty:
-            live = self._situation().live
-            wanted = tuple(share.version for share in live.shares if share.percentage > 0)
+        store, find_obstacle = self._tools.rollback.bundle_store, self._tools.rollback.find_obstacle
+        if self._is_empty or (store is None and find_obstacle is None):
+            return
+        wanted = tuple(share.version for share in self._situation().live.shares if share.percentage > 0)
+        if find_obstacle is not None:
+            with self._answering():
+                obstacles = {str(version): find_obstacle(version) for version in wanted}
+            yield service.check_releases(obstacles, self._environment)
+        elif store is not None:
             kept = [version for version in wanted if store.has(version)]
             yield service.check_kept_code(kept, wanted, self._environment)
 

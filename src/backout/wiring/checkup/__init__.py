@@ -9,6 +9,7 @@ from backout.analysis.checkup.views import set_level, shows
 from backout.config.schema.environment import TOKEN_ENV
 from backout.errors import Unmeasured
 from backout.model.checkup import Checkup, View
+from backout.model.hint import suggest_command, suggest_line, suggest_words
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, examine
 from backout.runbook.incident.checkup_questions import Counted, Facts, Here, Platform, Service
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.config import Config
+    from backout.model.hint import Hint
     from backout.model.hold import Hold
     from backout.runbook.toolbox import Toolbox
 
@@ -75,8 +77,19 @@ def make_platform(config: Config) -> Platform:
             lambda: _find_hold(config),
             config.places.card_path,
             explain_card_doubt(config),
+            _suggest_deploy(config),
         ),
     )
+
+
+def _suggest_deploy(config: Config) -> Hint:
+    match config.environment.platform.provider:
+        case "cloudflare":
+            return suggest_line("npx wrangler deploy", "or correct platform.script")
+        case "caddy":
+            return suggest_command("release push DIR", config.name)
+        case "command":
+            return suggest_words("deploy once, or correct platform.command")
 
 
 def list_lanes(
