@@ -190,6 +190,13 @@ def test_a_switch_by_hand_is_shown_as_it_is_and_stops_a_decision(host: CaddyHost
     assert past == before
     assert live.created_at > past.created_at
     assert host.deployments.activate(second, message="on purpose").sole == second
+    assert host.deployments.history()[1] == live, "it was live, and only Caddy said so until it was left"
+    host.make_live_by_hand(first)
+    again = host.deployments.history()[0]
+    assert again.id != live.id
+    host.deployments.activate(second, message="on purpose")
+    assert [each.id for each in host.deployments.history()].count(again.id) == 1
+    assert [each.triggered_by == "hand" for each in host.deployments.history()[:5]] == [False, True, False, True, False]
 
 
 @pytest.mark.long

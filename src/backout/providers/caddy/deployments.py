@@ -179,7 +179,7 @@ class CaddyDeployments:
             laid: list[_Switch] = []
             for each in locked:
                 with _noting(each, lost, alone=len(ready) == 1):
-                    self._intend(each, entry)
+                    self._intend(each, entry, ledger)
                     laid.append(each)
             switched = 0
             first: BackoutError | None = None
@@ -201,12 +201,18 @@ class CaddyDeployments:
             what = f"the live deployment is {live or 'none'} by now, no longer {expected or 'none'}"
             raise WorldMoved(what, where=host.releases.machine.describe(host.releases.folder))
 
-    def _intend(self, switch: _Switch, entry: Entry) -> None:
-        """Lay the slots on a host, and write down what is about to happen."""
+    def _intend(self, switch: _Switch, entry: Entry, ledger: Content) -> None:
+        """Lay the slots on a host, and write down what is about to happen.
+
+        Args:
+            ledger: what those of all hosts say.
+        """
         host, live, content = switch.host, switch.host.read_live(), switch.host.ledger.read()
         host.slots.lay(entry.id, {release.address: part for release, part in switch.wanted if part > 0})
         if content.find_intended(live) is not None and live not in {each.id for each in content.list_deployed()}:
             host.ledger.append(Entry(kind="live", id=live, at=self._clock.now()))  # whoever switched to it was killed
+        elif live:
+            _write_down_by_hand(host, _describe(host.read(), ledger), content)
         host.ledger.append(entry)
 
     def _make_live(self, host: Host, entry: Entry) -> None:
@@ -221,7 +227,7 @@ class CaddyDeployments:
     def _tell_time(self, content: Content) -> float:
         """Return a time that is behind every other one in the ledger, so that the order is that of the switches."""
         newest = max((each.at for each in content.entries if each.kind == "intended"), default=0.0)
-        return max(self._clock.now(), newest + 0.001)
+        return max(self._clock.now(), newest + 0.002)  # one by hand may lie between them
 
     def _check(self, switch: _Switch, *, force: bool) -> None:
         """Raise where a release must not or cannot become live on a host; start it where it does not run."""
@@ -324,12 +330,24 @@ def _describe(seen: Seen, ledger: Content) -> Deployment:
     entry, newest = ledger.find_intended(seen.live), seen.ledger.find_newest()
     if entry is not None and _agree(entry, seen.shares) and (newest is None or newest.at <= entry.at):
         return _make(entry)
+    known = f"{BY_HAND}-{seen.live}-"
+    if newest is not None and newest.id.startswith(known) and _agree(newest, seen.shares):
+        return _make(newest)
     return Deployment(
-        id=DeploymentId(seen.live if entry is None else f"{BY_HAND}-{seen.live}"),
+        id=DeploymentId(seen.live if entry is None or newest is None else f"{known}{newest.id[:_ID_BYTES]}"),
         created_at=(newest.at if newest is not None else 0.0) + 0.001,
         shares=seen.shares,
         triggered_by=BY_HAND,
     )
+
+
+def _write_down_by_hand(host: Host, live: Deployment, content: Content) -> None:
+    """Have the ledger know what somebody made live by hand: once it is left, nothing else does."""
+    if live.triggered_by != BY_HAND or content.find_intended(live.id) is not None:
+        return
+    shares = tuple((str(share.version), share.percentage) for share in live.shares)
+    host.ledger.append(Entry(kind="intended", id=live.id, at=live.created_at, shares=shares, triggered_by=BY_HAND))
+    host.ledger.append(Entry(kind="live", id=live.id, at=live.created_at))
 
 
 def _make(entry: Entry) -> Deployment:
