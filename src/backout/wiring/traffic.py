@@ -217,6 +217,8 @@ _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 
 def make_logs(config: Config, traffic: Traffic | None) -> Logs | None:
     """Return the application's own logs, None where they are not kept; a tail is shared with the counts."""
+    if config.environment.platform.provider == "caddy":
+        return _LateLogs(lambda: _open_release_logs(config))
     if config.environment.traffic.provider not in ("twin", "tail", "telemetry"):
         return None
     return _LateLogs(lambda: _make_own_logs(config, traffic))
@@ -234,6 +236,14 @@ class _LateLogs:
         if self._made is None:
             self._made = self._make()
         return self._made.read(since, until)
+
+
+def _open_release_logs(config: Config) -> Logs:
+    from backout.analysis.diagnosis.templates import Templates
+    from backout.providers.caddy.release_logs import ReleaseLogs
+    from backout.wiring.caddy import open_home
+
+    return ReleaseLogs(open_home(config).hosts, Templates(config.variables.mask_text))
 
 
 def _make_own_logs(config: Config, traffic: Traffic | None) -> Logs:
