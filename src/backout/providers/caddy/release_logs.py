@@ -72,10 +72,10 @@ class ReleaseLogs:
         entries = TextEntries()
         for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
             for event, _, _ in entries.take(line, number):
-                yield _date(event, written_at)
+                yield _add_time(event, written_at)
         for event, _, _ in entries.rest():
-            yield _date(event, written_at)
+            yield _add_time(event, written_at)
 
 
-def _date(event: Invocation, written_at: float) -> Invocation:
+def _add_time(event: Invocation, written_at: float) -> Invocation:
     return event if event.at is not None else event._replace(at=written_at)
