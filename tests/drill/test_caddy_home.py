@@ -149,3 +149,26 @@ def test_secrets_are_set_on_what_is_live_also_after_a_rollback(shop: CaddyShop) 
     assert live["id"] not in (first["id"], second["id"])  # type: ignore[index]
     assert live["hash"] == first["hash"]  # type: ignore[index]
     assert shop.host.releases.read_environment(live["id"]).reveal("JWT_SECRET") == "of-today"
+
+
+@pytest.mark.long
+def test_a_release_gets_its_variables_from_a_file(shop: CaddyShop) -> None:
+    """The first one has those of the file, the next one the same; masked, and others may not write the file."""
+    file = shop.host.folder / "shop.env"
+    file.write_text("# comment\nDATABASE_URL='postgres://canary@db/shop'\nCURRENCY=EUR\n")
+    file.chmod(0o600)
+    releases = []
+    for words in (("--env-file", "shop.env"), ()):
+        pushed = shop.push("good", *words)
+        assert "canary" not in pushed.out + pushed.err
+        releases.append(str(pushed.json["live"]))
+    for release in releases:
+        kept = shop.host.releases.read_environment(release)
+        assert {name: kept.reveal(name) for name in kept.names} == {
+            "DATABASE_URL": "postgres://canary@db/shop",
+            "CURRENCY": "EUR",
+        }
+    file.chmod(0o666)
+    assert "may write it" in shop.push("good", "--env-file", "shop.env", ends=4).err
+    assert "cannot read it" in shop.push("good", "--env-file", "missing.env", ends=2).err
+    assert shop.run("release", "list", "--json").json["releases"][0]["id"] == releases[-1]  # type: ignore[index]

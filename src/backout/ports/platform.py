@@ -88,8 +88,13 @@ class Releases(Protocol):
         """Return what other tools put beside them: it is read, and never changed."""
         ...
 
-    def push(self, folder: Path, note: ReleaseNote) -> Release:
-        """Copy a folder as a new release with the environment of the newest one; it does not run yet.
+    def push(self, folder: Path, note: ReleaseNote, environment: SecretValues | None = None) -> Release:
+        """Copy a folder as a new release; it does not run yet.
+
+        Args:
+            folder: of this machine.
+            note: what is said of it.
+            environment: None: that of the newest one.
 
         Raises UsageError: the folder cannot be a release; BackoutError: it cannot be written.
         """

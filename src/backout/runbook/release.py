@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from backout.model.deployment import Deployment
     from backout.model.release import Release, ReleaseNote
+    from backout.model.secrets import SecretValues
     from backout.ports import Releases
     from backout.runbook.toolbox import Toolbox
 
@@ -49,11 +50,19 @@ class PushedRelease(Value, frozen=True):
     missing: str = ""
 
 
-def push_release(tools: Toolbox, releases: Releases, folder: Path, note: ReleaseNote, share: float) -> PushedRelease:
+def push_release(
+    tools: Toolbox,
+    releases: Releases,
+    folder: Path,
+    note: ReleaseNote,
+    share: float,
+    environment: SecretValues | None = None,
+) -> PushedRelease:
     """Push a folder, start it, prove it while no visitor gets it, and give it its share of the traffic.
 
     Args:
         share: a percentage; at 0 it is only started and proved.
+        environment: its variables; None: those of the newest release.
 
     Raises:
         Refused: it is another environment than pinned, its code is quarantined, or it does not start.
@@ -61,7 +70,7 @@ def push_release(tools: Toolbox, releases: Releases, folder: Path, note: Release
         BackoutError: as the ports.
     """
     check_identity(tools)
-    made = releases.push(folder, note)
+    made = releases.push(folder, note, environment)
     history = _read_history(tools)
     if share:
         try:

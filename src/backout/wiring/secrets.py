@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.plan import Json
+    from backout.model.secrets import SecretValues
     from backout.ports import SecretSource, SecretWriter
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "make_source",
     "push_tools",
     "read_expected_secrets",
+    "read_values",
 ]
 
 ACCOUNT_ENV = "CLOUDFLARE_ACCOUNT_ID"
@@ -122,6 +124,17 @@ def describe_source(config: Config) -> Mapping[str, Json] | None:
     if settings.kind == "keyring":
         return {"from": "keyring", "service": settings.service}
     return {"from": "command", "command": [*settings.command], "timeout": float(settings.timeout)}
+
+
+def read_values(config: Config, file: Path) -> SecretValues:
+    """Return all that a .env or a JSON file holds, but for what is never the application's; masked from then on.
+
+    Raises:
+        UsageError: it cannot be read.
+        AuthError: others could have written it.
+    """
+    source = from_file(file, config.variables.on_secret, check_values)
+    return source.read(set(source.names() or ()) - list_own_names(config))
 
 
 def make_source(config: Config, named: Mapping[str, Json]) -> SecretSource:

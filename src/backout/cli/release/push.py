@@ -23,28 +23,40 @@ Examples:
   backout release push build -e production -m "faster search"
   backout release push build -e production --traffic 0    # only started and proved
   backout release push build -e production --traffic 10   # for a tenth of the visitors
+  backout release push build -e production --env-file .env.production   # the first one, or with new variables
 """,
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--traffic", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Percent it gets.")
 @click.option("--tag", default="", metavar="TAG", help="A name for it.")
 @click.option("--commit", default="", metavar="SHA", help="The commit that it was built from; default: that of DIR.")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Its variables, as NAME=value lines or a JSON object; default: those of the newest release.",
+)
 @click.option("-m", "--message", type=REASON, default="", metavar="TEXT", help="What is new, for the history.")
 @pass_shell
-def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, message: str) -> int:
+def push(
+    shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, env_file: Path | None, message: str
+) -> int:
     """Copy DIR as a new release, start it, ask its health while no visitor gets it, and make it live.
 
-    The release has the environment of the newest one. If it is not healthy it stays without visitors (exit 1).
+    The release has the variables of the newest one, or those of --env-file. If it is not healthy it stays without
+    visitors (exit 1).
     """
     from backout.cli.release.jobs import follow_jobs
     from backout.cli.release.tools import open_releases, show_pushed
     from backout.model.release import ReleaseNote
     from backout.runbook.release import push_release
     from backout.wiring.caddy import find_commit
+    from backout.wiring.secrets import read_values
 
     tools, releases = open_releases(shell)
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder))
     note = ReleaseNote(commit or find_commit(folder), tag, shell.mask_reason(message))
-    pushed = push_release(tools, releases, folder, note, traffic)
+    environment = None if env_file is None else read_values(shell.config(), shell.folder / env_file)
+    pushed = push_release(tools, releases, folder, note, traffic, environment)
     return show_pushed(shell, tools, pushed, follow_jobs(shell, tools, pushed))

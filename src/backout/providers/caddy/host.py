@@ -90,9 +90,9 @@ class HostReleases:
                 continue
         return self._hosts[-1].releases.read_environment(release)
 
-    def push(self, folder: Path, note: ReleaseNote) -> Release:
-        """Copy a folder as a new release with the environment of the newest one, to every host or to none."""
-        return self.add(folder, note)
+    def push(self, folder: Path, note: ReleaseNote, environment: SecretValues | None = None) -> Release:
+        """Copy a folder as a new release to every host or to none; `environment`: None: that of the newest one."""
+        return self.add(folder, note, environment)
 
     def add(
         self, code: Path | Release, note: ReleaseNote, environment: SecretValues | None = None, source: str = "push"
