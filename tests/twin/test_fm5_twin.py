@@ -13,7 +13,7 @@ import pytest
 from backout.twin.traffic import Limits, Traffic
 
 from extent import long, rotated
-from fm5_app import VARIANTS
+from fm5_app import DEFECTS, ORDER, VARIANTS, WELL
 from fm5_twin import HOST, Fm5Twin, fm5_twin
 from polling import until
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.rotating("sample application", 2)
-
-WELL = {"database": "ok", "storage": "ok", "email": "ok"}
-ORDER = {"model_id": 1, "quantity": 1, "email": "a@example.com"}
 
 
 @pytest.fixture(scope="module")
@@ -130,20 +127,6 @@ def test_orders_are_taken_while_email_is_down(fm5: Fm5Twin) -> None:
     assert (reply.status, reply.json["order"]["confirmation"]) == (201, "pending")
 
 
-DEFECTS: dict[str, list[tuple[str, str, int]]] = {
-    "good": [("GET", "/api/models", 200), ("GET", "/api/models/1", 200), ("POST", "/api/orders", 201)],
-    "good-2": [("GET", "/api/models", 200), ("GET", "/api/models/1", 200), ("POST", "/api/orders", 201)],
-    "throws-on-one-route": [("GET", "/api/models", 500), ("GET", "/api/models/1", 200)],
-    "errors-5-percent": [],
-    "errors-all": [("GET", "/api/models", 500), ("GET", "/", 500)],
-    "slow": [("GET", "/api/models", 200)],
-    "slow-all": [("GET", "/api/models", 200)],
-    "leak": [("GET", "/api/models", 200)],
-    "missing-variable": [("GET", "/api/models/1", 500), ("POST", "/api/orders", 500), ("GET", "/api/models", 200)],
-    "wrong-table": [("GET", "/api/models", 500), ("GET", "/api/models/1", 200)],
-    "health-email-down": [("GET", "/api/models", 200), ("POST", "/api/orders", 201)],
-}
-"""What a visitor gets from each variant that can be live; rates and times are measured in test_fm5.py."""
 BUILT: dict[str, str] = {}
 """Which variant wrangler has built to which code, as far as tests have come."""
 

@@ -37,28 +37,39 @@ _DEPLOY_AT_MOST_S = 60.0
     epilog="""
 Examples:
   backout demo                                    # deploy good, deploy bad, detect, roll back, verify, report
+  backout demo --home hosts                       # on a host behind Caddy in place of Cloudflare
   backout demo --bad errors-5-percent             # another way to be bad, see examples/fm5/README.md
   backout demo --keep                             # leave the twin running for your own tests
 """,
+)
+@click.option(
+    "--home",
+    type=click.Choice(("cloudflare", "hosts")),
+    default="cloudflare",
+    show_default=True,
+    help="Where the application runs: a twin of Cloudflare, or releases on a host behind Caddy.",
 )
 @click.option("--bad", default=BAD, show_default=True, help="The bad variant of examples/fm5.")
 @click.option("--keep", is_flag=True, help="Leave the twin running.")
 @click.option("--dir", "directory", default=DIRECTORY, show_default=True, help="The folder for everything it writes.")
 @click.option("--rate", default=RATE_PER_S, show_default=True, type=click.FloatRange(1, 500), help="Requests a second.")
 @pass_shell
-def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> int:
-    """Start a local twin of Cloudflare, deploy a good and a bad version with the real wrangler, and let guard act."""
-    from backout.twin.stage import Stage
+def demo(shell: Shell, *, home: str, bad: str, keep: bool, directory: str, rate: float) -> int:
+    """Start a local twin, deploy a good and a bad version of the sample application, and let guard act.
 
-    stage = Stage(choose_folder(shell, Path(directory)))
+    By default that is a twin of Cloudflare, and the real wrangler deploys. With --home hosts it is a host with Caddy,
+    Postgres and S3, and each version is a release with a process of its own.
+    """
+    stage = _make_stage(home, choose_folder(shell, Path(directory)))
     show = _Show(shell, stage)
     try:
         stage.clear()
-        show.say("Starting a local Cloudflare: API, workerd, Postgres, S3, email")
+        stage.check_variant(bad)
+        show.say(f"Starting {stage.made_of}")
         twin = stage.set_up(show.done)
         show.done(f"up at {twin.ingress_url}, {len(twin.pids)} processes, all on loopback")
         shell.take(config=str(stage.config_file), environment="production")
-        record = _play(show, stage, bad, rate)
+        record = {"home": home, **_play(show, stage, bad, rate)}
     finally:
         if not keep:
             stage.tear_down()
@@ -76,6 +87,16 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
     else:
         shell.output.next(f"backout runs list{where}", "backout demo --keep  # and look around while it runs")
     return 0 if ok else 1
+
+
+def _make_stage(home: str, folder: Path) -> Stage:
+    if home == "hosts":
+        from backout.twin.hosts.stage import HostsStage
+
+        return HostsStage(folder)
+    from backout.twin.stage import Stage
+
+    return Stage(folder)
 
 
 @dataclass
@@ -100,7 +121,7 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
     from backout.model.steps.guard import ConcludeStep
     from backout.ports import find_result
 
-    show.say("wrangler deploy: the good version")
+    show.say(f"{stage.deploys_by}: the good version")
     good = stage.deploy("good")
     show.done(f"live: {good}")
     with stage.visitors(rate):
@@ -108,7 +129,7 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
         session = open_session(show.shell, show.shell.config(), "demo")
         concluded = find_result(session.tools.runs, _guard(session, early=True).id, ConcludeStep)
         proven = concluded is not None and concluded.action == "stable"
-        show.say(f"wrangler deploy: a bad version ({bad}), guard is waiting")
+        show.say(f"{stage.deploys_by}: a bad version ({bad}), guard is waiting")
         run = _guard_next_deployment(session, stage, bad)
     live = session.tools.deployments.history()[0].main
     return _record(session, run, good, live, proven=proven)
@@ -123,7 +144,7 @@ def _guard(session: Session, *, early: bool = False) -> Run:
 
 
 def _guard_next_deployment(session: Session, stage: Stage, bad: str) -> Run:
-    """Have wrangler deploy beside the waiting guard, as a pipeline would."""
+    """Have a version deployed beside the waiting guard, as a pipeline would."""
     from backout.runbook.guard import next_deployment
 
     problems: list[BackoutError] = []
@@ -134,7 +155,7 @@ def _guard_next_deployment(session: Session, stage: Stage, bad: str) -> Run:
         except BackoutError as error:
             problems.append(error)
 
-    deployer = threading.Thread(target=deploy, name="wrangler", daemon=True)
+    deployer = threading.Thread(target=deploy, name="deployer", daemon=True)
     deployer.start()
     try:
         next_deployment.wait_for_next(session.tools, _DEPLOY_AT_MOST_S)

@@ -12,12 +12,12 @@ import secrets
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from backout.errors import Busy
+from backout.errors import Busy, UsageError
 from backout.model.value import Value
 from backout.private import make_private_folder
 from backout.providers.child import is_running
@@ -29,12 +29,26 @@ _GRACE_S = 2.0
 _POLL_S = 0.02
 
 
+CLOUDFLARE: Final = "cloudflare"
+HOSTS: Final = "hosts"
+KINDS: Final = (CLOUDFLARE, HOSTS)
+"""What a twin stands in for: Cloudflare, or plain hosts behind Caddy."""
+
+
 class Identity(Value, frozen=True):
-    """What persists between starts: the account, the port where it is still free, and whether the twin is sealed."""
+    """What persists between starts.
+
+    Args:
+        account_id: the one account.
+        port: taken again where it is still free.
+        sealed: its Workers reach its own parts alone.
+        kind: one of `KINDS`.
+    """
 
     account_id: str
     port: int = 0
     sealed: bool = False
+    kind: str = CLOUDFLARE
 
 
 class ProcessMark(Value, frozen=True):
@@ -91,6 +105,11 @@ class Home:
         return self.directory / "api-token"
 
     @property
+    def releases(self) -> Path:
+        """The folder of releases of a twin of plain hosts."""
+        return self.directory / "releases"
+
+    @property
     def log_file(self) -> Path:
         """What the daemon says."""
         return self.directory / "twin.log"
@@ -111,6 +130,23 @@ class Home:
     def remember_port(self, port: int) -> None:
         """Keep the port for the next start."""
         _write(self._identity_file, replace(self.identity(), port=port))
+
+    def choose_kind(self, kind: str) -> None:
+        """Say what the twin stands in for, before its first start.
+
+        Raises:
+            UsageError: it was started before, as another one.
+        """
+        known = self.identity()
+        if known.kind == kind:
+            return
+        if known.port:
+            raise UsageError(
+                f"a twin of the home {known.kind} is kept here",
+                where=str(self.directory),
+                hint="choose another folder: `backout twin up --dir DIR`",
+            )
+        _write(self._identity_file, replace(known, kind=kind))
 
     def seal(self) -> None:
         """Make the twin sealed, from its next start on: its Workers reach its own parts alone."""

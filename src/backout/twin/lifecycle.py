@@ -17,7 +17,7 @@ from backout.errors import BackoutError, UsageError
 from backout.extras import require
 from backout.model.value import Value
 from backout.providers.child_environment import make_bare_environment, make_module_command
-from backout.twin.home import Home
+from backout.twin.home import CLOUDFLARE, Home
 from backout.twin.npm import CACHE_VARIABLE
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class TwinStatus:
 
     Args:
         api_base_url: ends in /client/v4.
-        ingress_url: where Workers answer, by Host header.
+        ingress_url: where Workers answer, by Host header; of plain hosts, where Caddy does.
+        control_url: of the twin's own endpoints, which take the same token.
         workers: the Host header of each live Worker.
         d1_databases: the id of the first D1 database that a Worker is bound to, by Worker.
         postgres_dsn: holds the twin's loopback password.
@@ -50,6 +51,11 @@ class TwinStatus:
         unknown_routes: `METHOD /path` that the twin had no answer for.
         pids: by name.
         failed: Workers whose live version does not start.
+        home: what it stands in for: "cloudflare" or "hosts". The fields below are those of hosts alone.
+        releases: the folder of releases.
+        access_log: Caddy's.
+        ports: the first and the last port of releases.
+        env_file: the variables by which a release reaches the services.
     """
 
     running: bool
@@ -73,6 +79,12 @@ class TwinStatus:
     failed: tuple[str, ...] = ()
     sealed: bool = False
     refused: tuple[str, ...] = ()
+    control_url: str | None = None
+    home: str = CLOUDFLARE
+    releases: str = ""
+    access_log: str = ""
+    ports: tuple[int, ...] = ()
+    env_file: str = ""
 
     def as_json(self) -> dict[str, object]:
         """Return the object of `backout twin ... --json`, schema included."""
@@ -85,6 +97,7 @@ def start_twin(
     port: int | None = None,
     *,
     sealed: bool = False,
+    kind: str | None = None,
     owner: ProcessMark | None = None,
     timeout_s: float = UP_TIMEOUT_S,
 ) -> TwinStatus:
@@ -94,10 +107,11 @@ def start_twin(
         directory: the twin's state; made when it is missing.
         port: where to listen; None is the port of the last start when it is free, else any.
         sealed: its Workers reach nothing but its own parts, and Hyperdrive caches nothing; a twin stays sealed.
+        kind: what it stands in for, see `home.KINDS`; None: what it was before, at first Cloudflare.
         owner: the process with which it stops, however that ends; None: it goes on until it is stopped.
 
     Raises:
-        UsageError: the port is not a port, or a part is not installed.
+        UsageError: the port is not a port, a part is not installed, or the folder is that of another kind.
         BackoutError: the twin does not come up; the end of its log is quoted.
         Busy: another `up` or `down` is at work on this folder.
     """
@@ -107,10 +121,12 @@ def start_twin(
     home = Home(directory)
     home.create()
     with home.turn(timeout_s):
+        if kind is not None:
+            home.choose_kind(kind)
         running = read_status(directory)
         if running.running:
             return running
-        home.sweep()
+        _sweep(home)
         if sealed:
             home.seal()
         _start(home, port, timeout_s, owner)
@@ -131,7 +147,7 @@ def stop_twin(directory: Path) -> TwinStatus:
             _end_process(note)
             with contextlib.suppress(ChildProcessError):  # started by this very process: collect it
                 os.waitpid(note.daemon.pid, os.WNOHANG)
-        home.sweep()
+        _sweep(home)
         return read_status(directory)
 
 
@@ -143,6 +159,15 @@ def read_status(directory: Path) -> TwinStatus:
         with contextlib.suppress(OSError, http.client.HTTPException, msgspec.MsgspecError):
             return _ask(home, note)
     return TwinStatus(running=False, directory=str(home.directory))
+
+
+def _sweep(home: Home) -> None:
+    """End what a killed daemon left behind."""
+    home.sweep()
+    if home.releases.is_dir():
+        from backout.twin.hosts.leftovers import end_releases
+
+        end_releases(home.releases)
 
 
 def _ask(home: Home, note: Note) -> TwinStatus:

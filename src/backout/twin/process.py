@@ -1,5 +1,7 @@
 """The daemon: one event loop that serves the API, the ingress and the tails on one loopback port, over real services.
 
+A folder that holds a twin of plain hosts gets the daemon of `hosts.daemon` instead.
+
 Run by `lifecycle.start_twin` as `python -m backout.twin.process DIRECTORY [PORT [OWNER TICK]]`, where PORT 0 is any. It
 leaves nothing behind on SIGTERM, and stops when its owner has ended.
 """
@@ -7,10 +9,7 @@ leaves nothing behind on SIGTERM, and stops when its owner has ended.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from backout.errors import BackoutError
-from backout.providers.child import find_free_ports
 from backout.startup import leave_no_core
 from backout.twin.api.analytics import Analytics
 from backout.twin.api.application import TWIN, add_api, guard_request
@@ -33,8 +31,9 @@ from backout.twin.control.state import BlobStore, State
 from backout.twin.dataplane.dataplane import LocalDataPlane
 from backout.twin.dataplane.outside import Outside
 from backout.twin.faults import Faults
-from backout.twin.home import Home, Note, ProcessMark, mark_own_process, read_marks
+from backout.twin.home import HOSTS, Home, ProcessMark
 from backout.twin.services import Services
+from backout.twin.serving import TwinDaemon
 from backout.twin.storage.bucketlist import BucketList
 
 if TYPE_CHECKING:
@@ -47,23 +46,14 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("backout.twin")
 _API_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _SHUTDOWN_S = 1.0
-_NOTE_EVERY_S = 0.5
 _MAX_HEADER_BYTES = 64 * 1024
 
 
-class Daemon:
-    """Everything of one twin in one process.
-
-    Args:
-        home: the folder, already held.
-        wanted_port: the port to listen on, None for the last port when it is free.
-        owner: the process with which it stops, None for none.
-    """
+class Daemon(TwinDaemon):
+    """The twin of Cloudflare."""
 
     def __init__(self, home: Home, wanted_port: int | None, owner: ProcessMark | None = None) -> None:
-        self._home = home
-        self._owner = owner
-        self._identity = home.identity()
+        super().__init__(home, wanted_port, owner)
         self._faults = Faults(home.faults_file)
         self._state = State(home.state_file)
         self._services = Services(
@@ -81,24 +71,7 @@ class Daemon:
         self._scheduler = Scheduler(self._state.scripts, self._data_plane)
         self._minutes: asyncio.Task[None] | None = None
         self._failed: tuple[str, ...] = ()
-        self._port = self._choose_port(wanted_port)
         self._runner: web.AppRunner | None = None
-        self._written: Note | None = None
-
-    async def run(self) -> None:
-        """Start, serve until SIGTERM or SIGINT or the owner's end, stop."""
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        try:
-            await self._start()
-            while not stopping.is_set() and (self._owner is None or self._owner.is_alive()):
-                self._write_note(ready=True)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), _NOTE_EVERY_S)
-        finally:
-            await self._stop()
 
     async def _start(self) -> None:
         self._write_note(ready=False)
@@ -175,25 +148,8 @@ class Daemon:
         host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdecimal() else request.host
         return await handler(request) if host in _API_HOSTS else await self._data_plane.handle(request)
 
-    def _choose_port(self, wanted: int | None) -> int:
-        port = find_free_ports(1, (wanted or self._identity.port,))[0]
-        if wanted is not None and port != wanted:
-            raise BackoutError(
-                f"port {wanted} is taken",
-                where="backout twin up",
-                hint="choose another one: `backout twin up --port PORT`",
-            )
-        return port
-
-    def _pids(self) -> dict[str, int]:
-        return {"twin": os.getpid(), **self._services.pids, **self._data_plane.pids}
-
-    def _write_note(self, *, ready: bool) -> None:
-        children = read_marks({name: pid for name, pid in self._pids().items() if name != "twin"})
-        note = Note(mark_own_process(), self._port, ready, children)
-        if note != self._written:
-            self._home.write_note(note)
-            self._written = note
+    def _list_children(self) -> dict[str, int]:
+        return {**self._services.pids, **self._data_plane.pids}
 
     def _status(self) -> ApiObject:
         """Return the fields of `lifecycle.TwinStatus`."""
@@ -206,6 +162,7 @@ class Daemon:
             "account_id": self._identity.account_id,
             "api_token_file": str(self._home.token_file),
             "ingress_url": root,
+            "control_url": root + TWIN,
             "workers": {name: f"{name}.localhost" for name in scripts},
             "d1_databases": {name: found for name in scripts if (found := self._find_d1(name))},
             "postgres_dsn": self._services.postgres_dsn,
@@ -230,6 +187,14 @@ class Daemon:
         return next((str(each["id"]) for each in bound if each.get("type") == "d1" and "id" in each), "")
 
 
+def _make_daemon(home: Home, port: int | None, owner: ProcessMark | None) -> TwinDaemon:
+    if home.identity().kind != HOSTS:
+        return Daemon(home, port, owner)
+    from backout.twin.hosts.daemon import HostsDaemon
+
+    return HostsDaemon(home, port, owner)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the daemon of a folder; 0 after a clean stop, the error's exit code with its text as the last line else."""
     leave_no_core()
@@ -239,7 +204,7 @@ def main(arguments: Sequence[str]) -> int:
     home.create()
     try:
         with home.held():
-            asyncio.run(Daemon(home, port or None, ProcessMark(*owner) if owner else None).run())
+            asyncio.run(_make_daemon(home, port or None, ProcessMark(*owner) if owner else None).run())
             home.remove_note()
     except BackoutError as error:
         _LOG.exception("the twin ended")

@@ -108,18 +108,19 @@ def _call(
     path: str = "faults",
     timeout_s: float = _TIMEOUT_S,
 ) -> object:
-    if not twin.running or twin.api_base_url is None or twin.api_token_file is None:
+    if not twin.running or twin.control_url is None or twin.api_token_file is None:
         raise BackoutError("the twin is not running", where=twin.directory, hint="backout twin up")
     token = Path(twin.api_token_file).read_text(encoding="ascii").strip()
-    connection = http.client.HTTPConnection(urlsplit(twin.api_base_url).netloc, timeout=timeout_s)
+    control = urlsplit(twin.control_url)
+    connection = http.client.HTTPConnection(control.netloc, timeout=timeout_s)
     try:
-        target = f"/twin/v1/{path}" + (f"?{urlencode(query)}" if query else "")
+        target = f"{control.path}/{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         connection.request(method, target, body=None if body is None else msgspec.json.encode(body), headers=headers)
         response = connection.getresponse()
         answer = msgspec.json.decode(response.read(), type=_Answer)
     except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
-        raise ProviderUnavailable(f"the twin does not answer: {error}", where=twin.api_base_url) from error
+        raise ProviderUnavailable(f"the twin does not answer: {error}", where=twin.control_url) from error
     finally:
         connection.close()
     if response.status != _HTTP_OK:

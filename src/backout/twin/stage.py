@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import psycopg
 
@@ -19,7 +19,7 @@ from backout.providers.child_environment import make_bare_environment, make_modu
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.schema.deploy import PrismaDeploy
 from backout.twin import lifecycle, npm, wrangler
-from backout.twin.home import mark_own_process
+from backout.twin.home import CLOUDFLARE, mark_own_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +51,10 @@ class Stage:
         name: of the sample application; its Worker is NAME-production.
     """
 
+    home: ClassVar = CLOUDFLARE
+    made_of: ClassVar = "a local Cloudflare: API, workerd, Postgres, S3, email"
+    deploys_by: ClassVar = "wrangler deploy"
+
     def __init__(self, directory: Path, pace: Pace | None = None, *, tied: bool = False, name: str = NAME) -> None:
         self.directory = directory.absolute()
         self.pace = pace or Pace()
@@ -60,6 +64,11 @@ class Stage:
         self._secrets = self.directory / "secrets.env"
         self._application: Path | None = None
         self._twin: TwinStatus | None = None
+
+    @property
+    def host(self) -> str:
+        """The Host header that leads to the application."""
+        return f"{self.script}.localhost"
 
     @property
     def application(self) -> Path:
@@ -74,6 +83,11 @@ class Stage:
         if self._twin is None:
             raise UsageError("the stage is not set", where=str(self.directory))
         return self._twin
+
+    def check_variant(self, variant: str) -> None:
+        """Raise UsageError where the application has no such variant."""
+        if not (self.application / "src" / "variants" / f"{variant}.js").is_file():
+            raise UsageError("there is no such variant", where=variant, hint="examples/fm5/README.md lists them")
 
     def clear(self) -> None:
         """Stop what ran here before and forget its state; incident reports stay."""
@@ -91,7 +105,7 @@ class Stage:
         """
         self._make_folder(say)
         owner = mark_own_process() if self._tied else None
-        twin = self._twin = lifecycle.start_twin(self.directory / "twin", owner=owner)
+        twin = self._twin = lifecycle.start_twin(self.directory / "twin", kind=self.home, owner=owner)
         dsn = str(twin.postgres_dsn)
         prisma = self.application / "prisma"
         PrismaDeploy(lambda: dsn).apply(PrismaMigrations(prisma / "migrations").read())
@@ -112,8 +126,8 @@ class Stage:
         npm.link_parts(self.directory, npm.ensure(say))
 
     def _write_files(self, twin: TwinStatus) -> None:
-        _write_private(self._secrets, f"JWT_SECRET={secrets.token_hex(16)}\nEMAIL_API_KEY={secrets.token_hex(12)}\n")
-        _write_private(self.directory / "database-url", str(twin.postgres_dsn))
+        write_private(self._secrets, f"JWT_SECRET={secrets.token_hex(16)}\nEMAIL_API_KEY={secrets.token_hex(12)}\n")
+        write_private(self.directory / "database-url", str(twin.postgres_dsn))
         self.config_file.write_text(self._config(twin), encoding="utf-8")
 
     def deploy(self, variant: str, **variables: str) -> str:
@@ -160,18 +174,18 @@ class Stage:
         """Have another value of a secret deployed until the block ends."""
         before = self._secrets.read_text(encoding="utf-8")
         kept = [line for line in before.splitlines() if not line.startswith(f"{name}=")]
-        _write_private(self._secrets, "\n".join([*kept, f"{name}={secrets.token_hex(16)}", ""]))
+        write_private(self._secrets, "\n".join([*kept, f"{name}={secrets.token_hex(16)}", ""]))
         try:
             yield
         finally:
-            _write_private(self._secrets, before)
+            write_private(self._secrets, before)
 
     @contextlib.contextmanager
     def visitors(self, rate_per_s: float, kind: str = "usual") -> Iterator[None]:
         """Have visitors of a kind (see `traffic.VISITORS`) come, in a process of their own, until the block ends."""
         command = make_module_command(
             *("backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)),
-            *("--host", f"{self.script}.localhost", "--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S)),
+            *("--host", self.host, "--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S)),
             *("--visitors", kind),
         )
         process = subprocess.Popen(
@@ -196,18 +210,10 @@ class Stage:
 name = "fm5"
 
 [environments.{ENVIRONMENT}]
-health = {{ url = "http://{self.script}.localhost:{port}/health" }}
+health = {{ url = "http://{self.host}:{port}/health" }}
 services = {{ database = "critical", storage = "critical", email = "degradable" }}
 database = {{ provider = "postgres", url_file = "database-url", migrations = "prisma" }}
-traffic = {{ provider = "twin", url = "{twin.ingress_url}/twin/v1", token_file = "twin/api-token" }}
-
-[environments.{ENVIRONMENT}.platform]
-provider = "cloudflare"
-account_id = "{twin.account_id}"
-script = "{self.script}"
-api_base_url = "{twin.api_base_url}"
-token_file = "twin/api-token"
-
+{self._describe_platform(twin)}
 [environments.{ENVIRONMENT}.criteria]
 error_rate = {{ below = 0.01, for = "{pace.error_rate_for_s:g}s" }}
 watch = "{pace.watch_s:g}s"
@@ -225,8 +231,21 @@ path = "journal.sqlite"
 directory = "incidents"
 """
 
+    def _describe_platform(self, twin: TwinStatus) -> str:
+        """Return the lines of the environment that are the platform's, and how its traffic is counted."""
+        return f"""\
+traffic = {{ provider = "twin", url = "{twin.control_url}", token_file = "twin/api-token" }}
 
-def _write_private(path: Path, text: str) -> None:
+[environments.{ENVIRONMENT}.platform]
+provider = "cloudflare"
+account_id = "{twin.account_id}"
+script = "{self.script}"
+api_base_url = "{twin.api_base_url}"
+token_file = "twin/api-token"
+"""
+
+
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, from its first byte on."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)

@@ -31,6 +31,22 @@ FM5 = Path(__file__).resolve().parents[3] / "examples" / "fm5"
 VARIANTS = tuple(sorted(path.stem for path in (FM5 / "src" / "variants").glob("*.js")))
 """Those of the drills; the others, below `bad` and `odd`, stand in variants.toml."""
 
+WELL = {"database": "ok", "storage": "ok", "email": "ok"}
+ORDER = {"model_id": 1, "quantity": 1, "email": "a@example.com"}
+DEFECTS: dict[str, list[tuple[str, str, int]]] = {
+    "good": [("GET", "/api/models", 200), ("GET", "/api/models/1", 200), ("POST", "/api/orders", 201)],
+    "good-2": [("GET", "/api/models", 200), ("GET", "/api/models/1", 200), ("POST", "/api/orders", 201)],
+    "throws-on-one-route": [("GET", "/api/models", 500), ("GET", "/api/models/1", 200)],
+    "errors-5-percent": [],
+    "errors-all": [("GET", "/api/models", 500), ("GET", "/", 500)],
+    "slow": [("GET", "/api/models", 200)],
+    "slow-all": [("GET", "/api/models", 200)],
+    "leak": [("GET", "/api/models", 200)],
+    "missing-variable": [("GET", "/api/models/1", 500), ("POST", "/api/orders", 500), ("GET", "/api/models", 200)],
+    "wrong-table": [("GET", "/api/models", 500), ("GET", "/api/models/1", 200)],
+    "health-email-down": [("GET", "/api/models", 200), ("POST", "/api/orders", 201)],
+}
+"""What a visitor gets from each variant that can be live; rates and times are measured in test_fm5.py."""
 
 ALL = "every variant that starts"
 CHOICE = "FM5_TEST_VARIANT"

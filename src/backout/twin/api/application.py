@@ -53,6 +53,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
     account = BASE + "/accounts/{account}"
     scripts = account + "/workers/scripts"
     app[CONTEXT] = shared
+    app[twin.FAULTS] = twin.FaultTools(shared.faults, shared.apply_faults)
     app[attached.ATTACHMENTS] = attached.Attachments()
     app[queues.QUEUES] = {}
     app[_LIMITERS] = {True: Limiter(GRAPHQL_CALLS), False: Limiter(CALLS)}

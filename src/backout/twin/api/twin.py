@@ -15,12 +15,36 @@ from backout.twin.api.context import get_context, get_script_name
 from backout.twin.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from backout.twin.control.records import ApiObject
+    from backout.twin.faults import Faults
 
 STATUS: web.AppKey[Callable[[], ApiObject]] = web.AppKey("status")
 """What `/status` answers."""
+
+
+class FaultTools(Value, frozen=True):
+    """What the endpoints of faults work with.
+
+    Args:
+        faults: the registry.
+        apply: returns when the services are as the active faults say.
+        kinds: those that this twin can have.
+    """
+
+    faults: Faults
+    apply: Callable[[], Awaitable[None]]
+    kinds: tuple[FaultKind, ...] = tuple(FaultKind)
+
+    def set(self, fault: Fault, duration_s: float | None) -> Fault:
+        """Switch one on. Raises UsageError: it is none of these kinds, or as `Faults.set`."""
+        if fault.kind not in self.kinds:
+            raise UsageError(f"there is no {fault.kind} here; this twin has {' and '.join(self.kinds)}")
+        return self.faults.set(fault, duration_s=duration_s)
+
+
+FAULTS: web.AppKey[FaultTools] = web.AppKey("faults")
 
 
 class FaultOrder(Value, frozen=True):
@@ -36,14 +60,21 @@ class FaultOrder(Value, frozen=True):
 
 
 def make_routes(twin: str) -> list[web.RouteDef]:
-    """Return the routes under the twin's own root."""
+    """Return the routes under the own root of a twin of Cloudflare."""
+    return [
+        *make_common_routes(twin),
+        web.post(twin + "/schedules/{script}", run_schedule),
+        web.put(twin + "/database", set_database_role),
+    ]
+
+
+def make_common_routes(twin: str) -> list[web.RouteDef]:
+    """Return the routes that every twin has, for an application with `STATUS` and `FAULTS`."""
     return [
         web.get(twin + "/status", get_status),
         web.get(twin + "/faults", list_faults),
         web.put(twin + "/faults", set_fault),
         web.delete(twin + "/faults", clear_faults),
-        web.post(twin + "/schedules/{script}", run_schedule),
-        web.put(twin + "/database", set_database_role),
     ]
 
 
@@ -54,7 +85,7 @@ async def get_status(request: web.Request) -> web.Response:
 
 async def list_faults(request: web.Request) -> web.Response:
     """List the active faults."""
-    return render_result({"faults": [_describe(fault) for fault in get_context(request).faults.active()]})
+    return render_result({"faults": [_describe(fault) for fault in _get_tools(request).faults.active()]})
 
 
 async def set_fault(request: web.Request) -> web.Response:
@@ -64,6 +95,7 @@ async def set_fault(request: web.Request) -> web.Response:
         ApiError: 400 for a field that it cannot have, 500 when a service does not stop or start.
     """
     body = await read_json_object(request)
+    tools = _get_tools(request)
     try:
         order = msgspec.convert(body, FaultOrder)
         default = Fault(order.kind)
@@ -75,7 +107,7 @@ async def set_fault(request: web.Request) -> web.Response:
             status=default.status if order.status is None else order.status,
             retry_after_s=default.retry_after_s if order.retry_after_s is None else order.retry_after_s,
         )
-        stored = get_context(request).faults.set(fault, duration_s=order.duration_s)
+        stored = tools.set(fault, order.duration_s)
     except (msgspec.ValidationError, UsageError) as error:
         raise ApiError(400, 10026, str(error)) from error
     await _apply_faults(request)
@@ -92,14 +124,18 @@ async def clear_faults(request: web.Request) -> web.Response:
     if kind is not None and kind not in set(FaultKind):
         raise ApiError(400, 10026, f"No kind of fault is called {kind!r}.")
     target = request.query.get("target") or None
-    cleared = get_context(request).faults.clear(None if kind is None else FaultKind(kind), target)
+    cleared = _get_tools(request).faults.clear(None if kind is None else FaultKind(kind), target)
     await _apply_faults(request)
     return render_result({"faults": [_describe(fault) for fault in cleared]})
 
 
+def _get_tools(request: web.Request) -> FaultTools:
+    return request.config_dict[FAULTS]
+
+
 async def _apply_faults(request: web.Request) -> None:
     try:
-        await get_context(request).apply_faults()
+        await _get_tools(request).apply()
     except BackoutError as error:
         raise ApiError(500, 10001, str(error)) from error
 

@@ -175,7 +175,7 @@ class ObjectStore:
     async def start_gateway(self, allowed: Sequence[str] | None = None, *, timeout_s: float = 10.0) -> None:
         """Start the S3 API again; with `allowed`, the one access key may use these buckets only."""
         await self.stop_gateway()
-        self._write_identity(self._read_access(), allowed)
+        self._write_identity(self.read_access(), allowed)
         self._spawn_gateway(_find_program(), self._ports())
         await self._until("s3", self._ports().s3, "/healthz", time.monotonic() + timeout_s)
 
@@ -219,13 +219,14 @@ class ObjectStore:
 
     def _access(self) -> S3Access:
         """Return the access, with the keys of the first start, written to the files of client and server."""
-        known = self._read_access()
+        known = self.read_access()
         access = S3Access(known.access_key_id, known.secret_access_key, f"http://127.0.0.1:{self._ports().s3}")
         _write_private(self.credentials_file, dataclasses.asdict(access))
         self._write_identity(access, None)
         return access
 
-    def _read_access(self) -> S3Access:
+    def read_access(self) -> S3Access:
+        """Return the settings of a client; before the first start, with keys that nobody has."""
         try:
             return S3Access(**json.loads(self.credentials_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

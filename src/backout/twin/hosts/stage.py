@@ -1,0 +1,136 @@
+"""The stage of a demo on plain hosts: a host, the sample application built for Node, visitors, a matching backout.toml.
+
+A release is pushed as a pipeline would do it: built by esbuild, then `backout release push` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlsplit
+
+from backout.errors import BackoutError, UsageError
+from backout.extras import describe_install
+from backout.private import make_private_folder
+from backout.providers.child_environment import make_bare_environment, make_module_command
+from backout.providers.node import find_own_folder
+from backout.twin import npm
+from backout.twin.home import HOSTS
+from backout.twin.stage import ENVIRONMENT, Stage, write_private
+
+if TYPE_CHECKING:
+    from backout.twin.lifecycle import TwinStatus
+
+BUNDLE = "server.cjs"
+_ENTRY = 'import app from "./variants/{variant}.js";\nimport {{ serve }} from "./node/serve.js";\nserve(app);\n'
+_BUILD_S, _PUSH_S = 60.0, 120.0
+
+
+class HostsStage(Stage):
+    """A folder with a twin of plain hosts in it."""
+
+    home: ClassVar = HOSTS
+    made_of: ClassVar = "a host: Caddy, Postgres, S3, email"
+    deploys_by: ClassVar = "backout release push"
+
+    @property
+    def host(self) -> str:
+        """The Host header that leads to the application: Caddy has one site."""
+        return urlsplit(str(self.twin.ingress_url)).netloc.partition(":")[0]
+
+    def clear(self) -> None:
+        """Stop what ran here before and forget its state; incident reports stay."""
+        super().clear()
+        shutil.rmtree(self.directory / "build", ignore_errors=True)
+
+    def build(self, variant: str) -> Path:
+        """Build a variant for Node into one file, and return its folder.
+
+        Raises:
+            UsageError: there is no such variant, or Node is not installed.
+            BackoutError: it cannot be built; the end of what esbuild said.
+        """
+        self.check_variant(variant)
+        folder = self.directory / "build"
+        shutil.rmtree(folder, ignore_errors=True)
+        make_private_folder(folder)
+        built = subprocess.run(
+            (
+                *(find_node(), str(npm.find_home() / npm.MODULES / "esbuild" / "bin" / "esbuild"), "--bundle"),
+                *("--platform=node", "--target=node22", "--external:pg-native", "--external:cloudflare:sockets"),
+                *("--log-level=error", f"--outfile={folder / BUNDLE}"),
+            ),
+            cwd=self.application / "src",
+            input=_ENTRY.format(variant=variant),
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_S,
+            check=False,
+            env=make_bare_environment(),
+        )
+        if built.returncode != 0:
+            raise BackoutError(f"the application cannot be built: {built.stderr[-1500:].strip()}", where=variant)
+        return folder
+
+    def deploy(self, variant: str, **variables: str) -> str:
+        """Build a variant, push it with these variables beside its own, and return the release's id.
+
+        Raises:
+            BackoutError: it cannot be built, or is not live; with the end of what the command said.
+        """
+        folder = self.build(variant)
+        own = self._secrets.read_text(encoding="utf-8")
+        env_file = self.directory / "release.env"
+        write_private(env_file, own + "".join(f"{name}={value}\n" for name, value in variables.items()))
+        code = hashlib.sha1((folder / BUNDLE).read_bytes(), usedforsecurity=False).hexdigest()
+        done = subprocess.run(
+            make_module_command(
+                *("backout", "release", "push", str(folder), "-e", ENVIRONMENT, "--config", str(self.config_file)),
+                *("--env-file", str(env_file), "-m", variant, "--json", "--no-input"),
+                *("--commit", code),  # each variant stands for a commit of its own, whatever is checked out around it
+            ),
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PUSH_S,
+            check=False,
+            env=make_bare_environment(),
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout)[-1500:].strip()
+            raise BackoutError(f"backout release push failed: {said}", where=variant)
+        return str(json.loads(done.stdout)["release"]["id"])
+
+    def _write_files(self, twin: TwinStatus) -> None:
+        super()._write_files(twin)
+        services = Path(twin.env_file).read_text(encoding="utf-8")
+        write_private(self._secrets, self._secrets.read_text(encoding="utf-8") + services)
+
+    def _describe_platform(self, twin: TwinStatus) -> str:
+        first, last = twin.ports
+        return f"""\
+traffic = {{ provider = "caddy" }}
+
+[environments.{ENVIRONMENT}.platform]
+provider = "caddy"
+
+[environments.{ENVIRONMENT}.platform.caddy]
+releases = "twin/releases"
+access_log = "twin/access.log"
+ports = [{first}, {last}]
+run = {json.dumps(shlex.join((find_node(), BUNDLE)))}
+"""
+
+
+def find_node() -> str:
+    """Return the program of the Node that came with backout. Raises UsageError: it is not installed."""
+    folder = find_own_folder()
+    if folder is None:
+        raise UsageError("Node is not installed", hint=describe_install("twin"))
+    return str(folder / "node")
