@@ -22,9 +22,17 @@ CONTRACT = {
 }  # fmt: skip
 
 
+SERVES = f"{sys.executable} -m http.server --bind 127.0.0.1 {{port}}"
+
+
 def call(folder: Path, *arguments: str) -> tuple[int, dict[str, object]]:
     """Run `backout twin ... --json` in a process of its own and return exit code and answer."""
-    command = [sys.executable, "-m", "backout", "twin", *arguments, "--json"]
+    return run(folder, "twin", *arguments)
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, dict[str, object]]:
+    """Run a command with `--json` in a process of its own and return exit code and answer."""
+    command = [sys.executable, "-m", "backout", *arguments, "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     (line,) = done.stdout.splitlines()
     value = json.loads(line)
@@ -87,6 +95,42 @@ def test_a_wrong_call_changes_nothing(tmp_path: Path, arguments: tuple[str, ...]
     code, answer = call(tmp_path, *arguments)
     assert (code, answer["schema"]) == (2, "backout.error/1")
     assert not (tmp_path / ".backout").exists()
+
+
+@pytest.mark.long
+def test_a_host_comes_up_describes_itself_and_goes(folder: Path) -> None:
+    """`up --home hosts`: its own keys, its section of backout.toml, a release on it; what it has not is an error."""
+    assert call(folder, "up", "--home", "hosts", "--port", "9999")[1]["hint"] == "leave out --port"
+    code, up = call(folder, "up", "--home", "hosts")
+    assert (code, up["running"], up["home"], up["workers"]) == (0, True, "hosts", {})
+    assert set(up) >= CONTRACT
+    assert call(folder, "up")[1]["pids"] == up["pids"], "a folder stays what it is"
+    assert "kept here" in str(call(folder, "up", "--home", "cloudflare")[1]["what"])
+    variables = call(folder, "env")[1]["variables"]
+    assert variables == {"TWIN_DATABASE_URL": up["postgres_dsn"], "TWIN_INGRESS_URL": up["ingress_url"]}
+    assert call(folder, "config", "shop")[1]["hint"] == "backout twin config"
+    text = str(call(folder, "config", "--migrations", "prisma")[1]["text"]).replace("node server.js", SERVES)
+    (folder / "backout.toml").write_text(f'[app]\nname = "shop"\n{text}\n')
+    (folder / "build").mkdir()
+    (folder / "build" / "health").write_text('{"status": "ok"}')
+    pushed = run(folder, "release", "push", "build", "-e", "twin", "--env-file", str(up["env_file"]))
+    assert pushed[0] == 0, pushed
+    release = str(pushed[1]["live"])
+    assert f"release-{release}" in call(folder, "status")[1]["pids"]  # type: ignore[operator]
+    for words, said in (
+        (("cron", "shop"), "no schedules"),
+        (("fault", "set", "errors"), "this twin has service-down and storage-denied"),
+    ):
+        assert said in str(call(folder, *words)[1]["what"])
+    assert call(folder, "fault", "set", "service-down", "email")[0] == 0
+    assert call(folder, "status")[1]["faults"] == ["service-down email"]
+    code, down = call(folder, "down")
+    assert (code, down["running"], down["home"]) == (0, False, "hosts")
+    pids = {**up["pids"]}  # type: ignore[dict-item]
+    until(lambda: not any(is_alive(pid) for pid in pids.values()), 10, "the twin's processes have ended")
+    assert call(folder, "up")[1]["ingress_url"] == up["ingress_url"]
+    started = run(folder, "release", "start", release[:8], "-e", "twin")
+    assert started[1]["release"]["runs"] is True  # type: ignore[index]
 
 
 def test_a_demo_of_a_variant_that_there_is_not_ends_at_once(folder: Path) -> None:

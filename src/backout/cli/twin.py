@@ -8,7 +8,8 @@ import click
 
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.style import Tone
-from backout.cli.twin_env import DEFAULT_DIRECTORY, choose_folder, config, directory_option, env
+from backout.cli.twin_env import DEFAULT_DIRECTORY, HOSTS, choose_folder, config, directory_option, env, make_relative
+from backout.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,26 +35,51 @@ KINDS = (
 )
 
 
-@group("twin", epilog="Examples:\n  backout twin up\n  backout twin fault set service-down database --for 30s\n")
+@group(
+    "twin",
+    epilog="""
+Examples:
+  backout twin up
+  backout twin up --home hosts       # Caddy in front of releases of yours, in place of Cloudflare
+  backout twin fault set service-down database --for 30s
+""",
+)
 def twin() -> None:
-    """A local cloud: a Cloudflare API, workerd, Postgres and S3 on loopback."""
+    """A local cloud: a Cloudflare API and workerd, or a host with Caddy; Postgres and S3; all on loopback."""
 
 
 @twin.command("up", short_help="Start the twin in the background.")
 @directory_option
+@click.option(
+    "--home",
+    type=click.Choice(("cloudflare", "hosts")),
+    help="What it stands in for; a folder stays what it is. Default: what it was, at first cloudflare.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Default: the last one, or any free one.")
 @pass_shell
-def up(shell: Shell, directory: Path, port: int | None) -> int:
+def up(shell: Shell, directory: Path, home: str | None, port: int | None) -> int:
     """Start the twin in the background; a running one is left alone."""
     from backout.twin import lifecycle
     from backout.twin.dataplane import workerd
 
     place = choose_folder(shell, directory)
-    workerd.ensure(place, shell.output.say)
+    kind = home or lifecycle.read_status(place).home
+    if kind == HOSTS and port is not None:
+        raise UsageError("the ports of a host are drawn at its first start, and kept", hint="leave out --port")
+    if kind != HOSTS:
+        workerd.ensure(place, shell.output.say)
     shell.output.say(shell.output.talk.dim(f"starting the twin in {directory} ..."))
-    status = lifecycle.start_twin(place, port)
+    status = lifecycle.start_twin(place, port, kind=kind)
     _show(shell.output, status)
-    if status.api_base_url and status.api_token_file:
+    where = _format_directory(directory)
+    if status.home == HOSTS:
+        variables = make_relative(shell, status.env_file)
+        shell.output.next(
+            f"backout twin config{where} >> backout.toml",
+            f"backout release push DIR -e twin --env-file {variables}",
+            f"backout twin down{where}",
+        )
+    elif status.api_base_url and status.api_token_file:
         shell.output.next(
             f'eval "$(backout twin env{_format_directory(directory)})"  # then: npx wrangler deploy',
             f"backout twin config WORKER{_format_directory(directory)} >> backout.toml",
@@ -119,6 +145,8 @@ Kinds:
   api-limit                              1,200 calls in 5 minutes, as at Cloudflare
   telemetry-lag                          the telemetry of Workers Logs is --latency-ms late, else 30 s
   api-token-refused                      as after the token was revoked
+
+A twin of plain hosts has service-down and storage-denied.
 
 Examples:
   backout twin fault set service-down database --for 30s
@@ -218,20 +246,33 @@ def _show(out: Output, status: TwinStatus) -> None:
 def _format_text(out: Output, status: TwinStatus) -> str:
     if not status.running:
         return out.style.badge("twin is down", Tone.DIM) + f"  {status.directory}"
-    rows = [
+    first = [
         ("API", status.api_base_url),
         ("account", status.account_id),
         ("token file", status.api_token_file),
         ("ingress", status.ingress_url),
+    ]
+    if status.home == HOSTS:
+        first = [
+            ("Caddy", status.ingress_url),
+            ("releases", status.releases),
+            ("access log", status.access_log),
+            ("variables", status.env_file),
+        ]
+    rows = [
+        *first,
         ("Postgres", status.postgres_dsn),
         ("S3", status.s3_endpoint),
         ("S3 keys", status.s3_credentials_file),
         ("buckets", ", ".join(status.buckets) or None),
         ("outbox", status.outbox),
     ]
-    lines = [out.style.badge("twin is up", Tone.GOOD) + f"  {status.directory}"]
+    what = "twin of a host is up" if status.home == HOSTS else "twin is up"
+    lines = [out.style.badge(what, Tone.GOOD) + f"  {status.directory}"]
     lines += [f"  {out.style.dim(label.ljust(10))}  {value}" for label, value in rows if value]
     lines += [f"  {out.style.dim('worker'.ljust(10))}  {name}  (Host: {host})" for name, host in status.workers.items()]
+    releases = [name.removeprefix("release-") for name in status.pids if name.startswith("release-")]
+    lines += [f"  {out.style.dim('release'.ljust(10))}  {name} runs" for name in releases]
     lines += [f"  {out.style.badge(f'{name}: its live version does not start', Tone.BAD)}" for name in status.failed]
     lines += [f"  {out.style.badge(f'fault: {active}', Tone.WARN)}" for active in status.faults]
     lines += [f"  {out.style.badge(f'not answered: {route}', Tone.WARN)}" for route in status.unknown_routes]

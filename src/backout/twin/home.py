@@ -127,6 +127,12 @@ class Home:
         _write(self._identity_file, identity)
         return identity
 
+    def read_kind(self) -> str:
+        """Return what the twin stands in for; one that was never started may be any, and counts as Cloudflare."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._identity_file.read_bytes(), type=Identity).kind
+        return CLOUDFLARE
+
     def remember_port(self, port: int) -> None:
         """Keep the port for the next start."""
         _write(self._identity_file, replace(self.identity(), port=port))

@@ -158,7 +158,7 @@ def read_status(directory: Path) -> TwinStatus:
     if note is not None and note.ready and note.daemon.is_alive():
         with contextlib.suppress(OSError, http.client.HTTPException, msgspec.MsgspecError):
             return _ask(home, note)
-    return TwinStatus(running=False, directory=str(home.directory))
+    return TwinStatus(running=False, directory=str(home.directory), home=home.read_kind())
 
 
 def _sweep(home: Home) -> None:

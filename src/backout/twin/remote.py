@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable
+from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, UsageError
+from backout.twin.home import CLOUDFLARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +84,7 @@ def run_schedule(twin: TwinStatus, worker: str, cron: str | None = None) -> Sche
         ProviderRejected: no such Worker or schedule.
         BackoutError, ProviderUnavailable: as `list_faults`.
     """
+    _must_be_cloudflare(twin, "no schedules: `scheduled` is run by whatever runs timers on your hosts")
     body = {} if cron is None else {"cron": cron}
     return msgspec.convert(
         _call(twin, "POST", body=body, path=f"schedules/{quote(worker, safe='')}", timeout_s=_LONGEST_RUN_S),
@@ -96,7 +98,13 @@ def set_database_role(twin: TwinStatus, role: str | None) -> None:
     Raises:
         BackoutError, ProviderUnavailable: as `list_faults`.
     """
+    _must_be_cloudflare(twin, "no Hyperdrive")
     _call(twin, "PUT", body={"role": role}, path="database")
+
+
+def _must_be_cloudflare(twin: TwinStatus, has: str) -> None:
+    if twin.home != CLOUDFLARE:
+        raise UsageError(f"a twin of plain hosts has {has}", where=twin.directory)
 
 
 def _call(
