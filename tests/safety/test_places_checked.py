@@ -100,10 +100,10 @@ WRITES_ELSEWHERE = {
     "providers/postgres/server/scratch.py", "providers/postgres/server/template.py",
     "providers/postgres/restore/side_files.py", "providers/postgres/restore/side_settings.py",
     "providers/postgres/restore/side_walk.py", "providers/postgres/restore/own_wal.py",
-    "providers/archive/taking.py", "providers/postgres/fence/wal_proof.py",
+    "providers/archive/taking.py", "providers/postgres/fence/wal_proof.py", "wiring/units.py",
     # What a person names, or the project's own files.
-    "cli/config/init.py", "cli/config/counts.py", "cli/config/routes.py", "cli/config/pin.py", "cli/config/recorder.py",
-    "cli/config/workflow.py",
+    "cli/config/files.py", "cli/config/counts.py", "cli/config/routes.py", "cli/config/pin.py",
+    "cli/config/recorder.py", "cli/config/workflow.py", "cli/config/hosts.py",
     "cli/conformance.py", "cli/support/pages.py", "providers/postgres/server/own_server.py",
     "streams.py", "cli/support/output.py",  # /dev/null
 }  # fmt: skip

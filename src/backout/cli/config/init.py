@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.config.files import write_new_configuration
 from backout.cli.support.options import command, pass_shell
 from backout.cli.support.style import Tone
-from backout.errors import ConfigError, DecisionNeeded, UsageError
+from backout.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backout.cli.support.shell import Shell
     from backout.config.init.bill import Sink
 
@@ -22,7 +20,20 @@ _API = "CLOUDFLARE_API_BASE_URL"
 
 @command(
     "init",
-    epilog="Examples:\n  backout init --dry-run\n  backout init\n  backout init --pin -e production --dry-run\n",
+    epilog="""
+Examples:
+  backout init --dry-run
+  backout init
+  backout init --home hosts                        # releases on hosts of your own, behind Caddy
+  backout init --pin -e production --dry-run
+""",
+)
+@click.option(
+    "--home",
+    type=click.Choice(("cloudflare", "hosts")),
+    default="cloudflare",
+    show_default=True,
+    help="Where the application runs; with hosts a unit for systemd is written, too.",
 )
 @click.option("--pin", "only_pin", is_flag=True, help="Read the environment's identity, and pin it in the file.")
 @click.option(
@@ -43,6 +54,7 @@ _API = "CLOUDFLARE_API_BASE_URL"
 def init(
     shell: Shell,
     *,
+    home: str,
     only_pin: bool,
     sink: Sink | None,
     workflow: bool,
@@ -57,6 +69,9 @@ def init(
 
     The identity of each environment (account, Worker, database, bucket, health host) is pinned as far as the provider
     tells it; without a token it is left out, and `--pin` adds it later.
+
+    With --home hosts it is written from package.json, .env.example and prisma/, and backout-hosts/ gets a template unit
+    of systemd that runs a release; `systemd-analyze verify` checks it where that is there.
 
     Routes without parameters found in the source are proposed for guard's own requests. They are requested only with
     --ask-routes, or when you say yes.
@@ -73,6 +88,10 @@ def init(
         from backout.cli.config.routes import ask
 
         return ask(shell)
+    if home == "hosts":
+        from backout.cli.config.hosts import set_up_hosts
+
+        return set_up_hosts(shell, force=force, dry_run=dry_run)
     if sink is not None:
         from backout.cli.config.recorder import add_recorder
 
@@ -97,7 +116,7 @@ def _set_up(shell: Shell, *, ask_routes: bool, force: bool, dry_run: bool) -> in
     text = draft(name, workers, around, found.recorder, built=deployed.built, api_base_url=_find_api(shell))
     mistakes = config.find_mistakes(text, file)
     if not dry_run:
-        _write(file, text, force=force)
+        write_new_configuration(file, text, force=force)
     written, kept = ([], []) if dry_run else found.write(force=force)
     names = tuple(worker.environment for worker in workers)
     if not dry_run and not mistakes:
@@ -153,20 +172,3 @@ def _find_api(shell: Shell) -> str:
         return "" if named in {"", API_BASE_URL} else TlsUrl.parse(named)
     except ValueError as error:
         raise UsageError(f"it names no API: {error}", where=_API, hint=f"unset {_API}, or correct it") from error
-
-
-def _write(file: Path, text: str, *, force: bool) -> None:
-    """Write the file whole or not at all; an existing one stays, unless forced.
-
-    Raises:
-        DecisionNeeded: it is there.
-    """
-    if file.exists() and not force:
-        raise DecisionNeeded(
-            "backout.toml is there already; nothing was changed",
-            where=str(file),
-            hint="backout init --dry-run shows the new one, backout init --force overwrites",
-        )
-    temporary = file.with_suffix(".new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)  # noqa: PTH105 - the atomic one, named as such

@@ -62,13 +62,13 @@ def draft(
             lines += [
                 "",
                 f"[environments.{format_key(worker.environment)}.guard.synthetic]",
-                *_draft_synthetic(project),
+                *draft_synthetic(project),
             ]
-        if _has_database(worker, project):
+        if has_database(worker, project):
             lines += [
                 "",
                 f"[environments.{format_key(worker.environment)}.database]",
-                *_draft_database(worker, project),
+                *draft_database(worker, project),
             ]
         if deploy := tuple(_draft_deploy(worker, project, built, alone=len(workers) == 1)):
             lines += ["", f"[environments.{format_key(worker.environment)}.deploy]", *deploy]
@@ -88,7 +88,7 @@ def _draft_environment(worker: Worker, project: Project, api_base_url: str) -> I
         yield f"health = {format_literal({'url': worker.url + '/health'})}{guess}"
     else:
         yield f'# health = {{ url = "https://{worker.script}.SUBDOMAIN.workers.dev/health" }} # fill in and uncomment'
-    services = _draft_services(worker, project)
+    services = draft_services(worker, project)
     if services:
         yield "# What an outage of each service means: critical | degradable."
         yield f"services = {format_literal(services)}"
@@ -96,14 +96,14 @@ def _draft_environment(worker: Worker, project: Project, api_base_url: str) -> I
         others = f" # also bound: {', '.join(worker.buckets[1:])}" if worker.buckets[1:] else ""
         yield f"storage = {format_literal({'provider': 'r2', 'bucket': worker.buckets[0]})}{others}"
     if project.example:
-        yield f"secrets = {format_literal({'example': project.example, 'required': _list_required(worker, project)})}"
+        yield f"secrets = {format_literal({'example': project.example, 'required': list_required(worker, project)})}"
     if project.has_workflows and project.repository:
         yield f"ci = {format_literal({'provider': 'github', 'repository': project.repository})}"
     elif project.has_workflows:
         yield '# ci = { provider = "github", repository = "OWNER/NAME" } # fill in and uncomment'
 
 
-def _draft_database(worker: Worker, project: Project) -> Iterator[str]:
+def draft_database(worker: Worker, project: Project) -> Iterator[str]:
     """Yield a separate table: backups, a vendor and a server are tables below it."""
     if _is_d1(worker, project):
         yield 'provider = "d1"'
@@ -124,7 +124,8 @@ def _draft_guard(worker: Worker) -> Iterator[str]:
     yield "# holdback = 10 # recommended with act: the old version keeps 10 % of a cut-over for its first minutes"
 
 
-def _draft_synthetic(project: Project) -> Iterator[str]:
+def draft_synthetic(project: Project) -> Iterator[str]:
+    """Yield the requests that guard could make itself."""
     yield "# What guard asks itself while it watches, and of both versions where one answers otherwise than before."
     yield format_proposal(project.routes)
 
@@ -145,9 +146,10 @@ def _draft_deploy(worker: Worker, project: Project, built: str, *, alone: bool) 
             break
 
 
-def _draft_services(worker: Worker, project: Project) -> dict[str, str]:
+def draft_services(worker: Worker, project: Project) -> dict[str, str]:
+    """Return what an outage of each service means that the application seems to use."""
     found = {}
-    if _has_database(worker, project):
+    if has_database(worker, project):
         found["database"] = "critical"
     if worker.buckets:
         found["storage"] = "critical"
@@ -161,7 +163,8 @@ def _is_d1(worker: Worker, project: Project) -> bool:
     return bool(worker.d1) and not worker.has_hyperdrive and project.tool != "drizzle"
 
 
-def _has_database(worker: Worker, project: Project) -> bool:
+def has_database(worker: Worker, project: Project) -> bool:
+    """Return whether the application seems to have one."""
     return (
         bool(worker.d1)
         or worker.has_hyperdrive
@@ -175,7 +178,7 @@ def _choose_database_variable(worker: Worker, project: Project) -> str:
     return own if own in (*project.names, *project.commented) else "DATABASE_URL"
 
 
-def _list_required(worker: Worker, project: Project) -> list[str]:
+def list_required(worker: Worker, project: Project) -> list[str]:
     """Return the names that the Worker needs as secrets, without its plain variables and what only the tools need."""
     skipped = {*worker.variables, *(("DATABASE_URL",) if worker.has_hyperdrive else ())}
     return [name for name in project.names if name not in skipped and not _NOT_OF_THE_WORKER.match(name)]

@@ -113,7 +113,7 @@ def find(folder: Path) -> Path:
     raise UsageError(
         f"no {', '.join(FILES[:-1])} or {FILES[-1]} here",
         where=str(folder),
-        hint="go to the Worker's folder, or write the file from `backout config example`",
+        hint="go to the Worker's folder; on hosts of your own: `backout init --home hosts`",
     )
 
 

@@ -3,6 +3,7 @@
     releases/ID/app/           the code, as it was pushed
     releases/ID/release.json   commit, tag, message, times, address, fingerprints of the environment
     releases/ID/environment    NAME=VALUE, for the owner alone
+    releases/ID/unit.env       the same with PORT and RELEASE, as a unit of systemd reads it (EnvironmentFile=)
     releases/ID/alone/         the slots that make it live at 100 %, for whoever has to do it by hand
 
 A release is copied beside its place and moved there whole, so that one which was interrupted is none.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from backout.providers.caddy.machine import Machine
 
 _RECORD, _APP, _ENVIRONMENT = "release.json", "app", "environment"
+UNIT_ENVIRONMENT: Final = "unit.env"
 ALONE: Final = "alone"
 _INCOMING: Final = ".incoming-"
 _KEY, _TAG = ".fingerprints.key", ".tag"
 _NOT_FOUND: Final = 404
+_ESCAPED, _BEHIND = re.compile(r'([\\"$`])'), r"\\\1"
 _ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
 
 
@@ -224,6 +228,7 @@ class ReleaseFolder:
         """Write what is known of a release into its folder."""
         lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
         self.machine.write_new(place / _ENVIRONMENT, lines.encode())
+        self.machine.write_new(place / UNIT_ENVIRONMENT, format_unit_environment(release, environment).encode())
         self.machine.write_new(place / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
         self.machine.write_slots(place / ALONE, SHOWN, f"{release.id}-by-hand", share_slots({release.address: 100.0}))
 
@@ -307,6 +312,16 @@ class ReleaseFolder:
         except OSError as error:
             where = self.machine.describe(Path(str(error.filename or self.folder)))
             raise BackoutError(f"{what}: {error.strerror or error}", where=where) from error
+
+
+def format_unit_environment(release: Release, environment: SecretValues) -> str:
+    """Return the variables of a release's process in the dialect of systemd's EnvironmentFile=.
+
+    Source: systemd.exec(5), "EnvironmentFile=" (257): as a POSIX shell reads them; nothing is expanded.
+    """
+    values = {name: environment.reveal(name) for name in environment.names}
+    values |= {"PORT": release.address.rpartition(":")[2], "RELEASE": release.id}
+    return "".join(f'{name}="{_ESCAPED.sub(_BEHIND, value)}"\n' for name, value in values.items())
 
 
 def draw_id() -> str:
