@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from backout.model.release import Release
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.releases import format_unit_environment
+from backout.twin.hosts.caddy import find_program
 from backout.wiring.units import check_unit
 
 if TYPE_CHECKING:
@@ -55,6 +56,25 @@ def test_what_is_written_is_valid_and_the_unit_is_checked(tmp_path: Path) -> Non
     assert backout(tmp_path, "config", "check").code == 0
     route = backout(tmp_path, "release", "route", "--json").json["route"]
     assert "/srv/acme-web-shop/releases/live/000" in json.dumps(route)
+
+
+def test_a_whole_configuration_is_one_that_caddy_takes(tmp_path: Path) -> None:
+    """For a name by HTTPS, for an address by HTTP; what is neither is an error."""
+    make_project(tmp_path)
+    backout(tmp_path, "init", "--home", "hosts")
+    configuration = tmp_path / "backout.toml"
+    configuration.write_text(configuration.read_text().replace("/srv/acme-web-shop", "srv").replace("/var/log", "log"))
+    (tmp_path / "srv" / "releases").mkdir(parents=True)
+    for site, listens in (("shop.example.com", [":443"]), ("127.0.0.1:8080", ["127.0.0.1:8080"])):
+        printed = backout(tmp_path, "release", "route", "--site", site).out
+        assert json.loads(printed)["apps"]["http"]["servers"]["site"]["listen"] == listens
+        (tmp_path / "caddy.json").write_text(printed)
+        words = (find_program(), "validate", "--config", "caddy.json")
+        environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        assert (done.returncode, "Valid configuration" in done.stdout) == (0, True), done.stderr
+    wrong = backout(tmp_path, "release", "route", "--site", "https://shop.example.com")
+    assert (wrong.code, "neither a name nor HOST:PORT" in wrong.err) == (2, True)
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_wrong_call_changes_nothing(tmp_path: Path, arguments: tuple[str, ...]
 @pytest.mark.long
 def test_a_host_comes_up_describes_itself_and_goes(folder: Path) -> None:
     """`up --home hosts`: its own keys, its section of backout.toml, a release on it; what it has not is an error."""
-    assert call(folder, "up", "--home", "hosts", "--port", "9999")[1]["hint"] == "leave out --port"
+    assert call(folder, "up", "--home", "hosts", "--port", "9999")[1]["where"] == "--port"
     code, up = call(folder, "up", "--home", "hosts")
     assert (code, up["running"], up["home"], up["workers"]) == (0, True, "hosts", {})
     assert set(up) >= CONTRACT

@@ -65,7 +65,11 @@ def up(shell: Shell, directory: Path, home: str | None, port: int | None) -> int
     place = choose_folder(shell, directory)
     kind = home or lifecycle.read_status(place).home
     if kind == HOSTS and port is not None:
-        raise UsageError("the ports of a host are drawn at its first start, and kept", hint="leave out --port")
+        raise UsageError(
+            "the ports of a host are drawn at its first start, and kept",
+            where="--port",
+            hint="backout twin up --home hosts",
+        )
     if kind != HOSTS:
         workerd.ensure(place, shell.output.say)
     shell.output.say(shell.output.talk.dim(f"starting the twin in {directory} ..."))

@@ -20,7 +20,14 @@ from backout.providers.caddy.maintenance import CaddyMaintenance
 from backout.providers.caddy.others import read_revision
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses
 from backout.providers.caddy.releases import ReleaseFolder
-from backout.providers.caddy.route import ADDRESS_HEADER, make_maintenance_server, make_route, make_show_server
+from backout.providers.caddy.route import (
+    ADDRESS_HEADER,
+    ADMIN_SOCKET,
+    make_config,
+    make_maintenance_server,
+    make_route,
+    make_show_server,
+)
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
 from backout.providers.clock import SystemClock
@@ -193,14 +200,28 @@ def open_home(config: Config) -> CaddyHome:
     return home
 
 
-def describe_caddy(config: Config) -> dict[str, dict[str, object]]:
-    """Return the `route` of the application, the `server` that shows what is live, and that of the maintenance page."""
+def describe_caddy(config: Config, site: str = "") -> dict[str, dict[str, object]]:
+    """Return the `route` of the application, the `server` that shows what is live, and that of the maintenance page.
+
+    Args:
+        config: of the environment.
+        site: with an address or a name, also a whole configuration, `config`; see `make_config`.
+
+    Raises:
+        ConfigError: it does not run on hosts, or has no access log although a whole configuration is asked for.
+    """
     settings = open_home(config).settings
-    return {
-        "route": make_route(f"backout-{config.name}", settings.releases, settings.ports),
-        "server": make_show_server(settings.releases),
-        "maintenance": make_maintenance_server(settings.releases),
-    }
+    route = make_route(f"backout-{config.name}", settings.releases, settings.ports)
+    shown, maintenance = make_show_server(settings.releases), make_maintenance_server(settings.releases)
+    described = {"route": route, "server": shown, "maintenance": maintenance}
+    if not site:
+        return described
+    if settings.access_log is None:
+        where = f"{config.path.name}: environments.{config.name}.platform.caddy.access_log"
+        raise ConfigError((f"{where}: a site needs one, for its counts",))
+    admin = {"listen": f"unix/{settings.releases / ADMIN_SOCKET}|0600"}  # no port that every user of the host reaches
+    beside = {"backout": shown, "maintenance": maintenance}
+    return {**described, "config": {"admin": admin, **make_config(site, route, beside, settings.access_log)}}
 
 
 def find_commit(folder: Path) -> str:

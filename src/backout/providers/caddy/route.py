@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 SLOTS: Final = 200
-LIVE, SHOWN, SOCKET = "live", "deployment", ".show.sock"
-"""In the folder of releases: the link to the live slots; beside these the deployment's id; the socket that shows it."""
+LIVE, SHOWN, SOCKET, ADMIN_SOCKET = "live", "deployment", ".show.sock", ".admin.sock"
+"""In the folder of releases: the link to the live slots; beside these the deployment's id; the socket that shows it.
+
+And the socket of Caddy's admin API, where backout writes the whole configuration; backout itself never uses it.
+"""
 MAINTENANCE_SOCKET: Final = ".503.sock"
 """There as well: where Caddy itself answers as a maintenance page does."""
 RETRY_AFTER_S: Final = 60
 _PAGE: Final = "Maintenance: this service is being restored. Please try again in a few minutes.\n"
 ADDRESS_HEADER: Final = "X-Backout-Address"
+_ACCESS: Final = "backout"
 LOGGED_ADDRESS, LOGGED_PROBE = "backout_upstream", "backout_probe"
 """The fields that a line of the access log gets: where the request went, and whether an address was asked for."""
 
@@ -74,6 +78,33 @@ def make_maintenance_server(releases: PurePath) -> dict[str, object]:
     }
     unavailable = {"handler": "static_response", "status_code": "503", "headers": headers, "body": _PAGE}
     return {"listen": [f"unix/{releases / MAINTENANCE_SOCKET}|0600"], "routes": [{"handle": [unavailable]}]}
+
+
+def make_config(
+    site: str, route: dict[str, object], beside: Mapping[str, dict[str, object]], access_log: PurePath
+) -> dict[str, object]:
+    """Return a whole configuration of Caddy: one site with the route and its access log, and the servers beside it.
+
+    Args:
+        site: "HOST:PORT" or ":PORT" to listen there; a name alone is served by HTTPS, with certificates by Caddy.
+        route: as `make_route` returns it.
+        beside: {name: server}, as `make_show_server` and `make_maintenance_server` return them.
+        access_log: an absolute path.
+    """
+    is_address = ":" in site
+    served = {"listen": [site if is_address else ":443"], "logs": {"default_logger_name": _ACCESS}}
+    own = {} if is_address else {"match": [{"host": [site]}], "terminal": True}
+    include = f"http.log.access.{_ACCESS}"
+    access = {
+        "writer": {"output": "file", "filename": str(access_log)},
+        "encoder": {"format": "json"},
+        "include": [include],
+    }
+    servers = {"site": {**served, "routes": [{**own, **route}]}, **beside}
+    return {
+        "logging": {"logs": {"default": {"exclude": [include]}, "access": access}},
+        "apps": {"http": {"servers": servers}},
+    }
 
 
 def _pass_on(addresses: Sequence[str]) -> dict[str, object]:

@@ -16,7 +16,13 @@ from backout.extras import describe_install
 from backout.model.value import Value
 from backout.private import write_over
 from backout.providers.caddy.agent import accepts
-from backout.providers.caddy.route import SOCKET, make_route, make_show_server
+from backout.providers.caddy.route import (
+    SOCKET,
+    make_config,
+    make_maintenance_server,
+    make_route,
+    make_show_server,
+)
 from backout.providers.child import tie_to_parent
 from backout.providers.child_environment import make_sealed_environment
 
@@ -24,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACCESS_LOG: Final = "access.log"
-_LOGGER: Final = "http.log.access.backout"
 _LONGEST_SOCKET: Final = 107
 _UP_WITHIN_S, _END_WITHIN_S, _LOOK_EVERY_S = 20.0, 5.0, 0.02
 _LOWEST_PORT, _HIGHEST_PORT, _DRAWS = 15_000, 31_000, 200
@@ -97,7 +102,7 @@ class HostCaddy:
             raise UsageError(
                 f"the path of Caddy's socket there is longer than the {_LONGEST_SOCKET} bytes that a socket's may have",
                 where=str(shown),
-                hint="choose a folder with a shorter path: --dir DIR",
+                hint="choose a folder with a shorter path: `backout twin up --dir DIR`",
             )
         own = self._folder / "caddy"
         self._child = self._spawn(own)
@@ -139,22 +144,14 @@ class HostCaddy:
             )
 
     def _configure(self) -> object:
-        access = {
-            "writer": {"output": "file", "filename": str(self._folder / ACCESS_LOG), "roll": False},
-            "encoder": {"format": "json"},
-            "include": [_LOGGER],
-        }
         ports = (self._ports.first, self._ports.last)
-        site = {
-            "listen": [f"127.0.0.1:{self._ports.site}"],
-            "logs": {"default_logger_name": "backout"},
-            "routes": [make_route("backout-twin", self._releases, ports)],
+        route = make_route("backout-twin", self._releases, ports)
+        beside = {
+            "backout": make_show_server(self._releases),
+            "maintenance": make_maintenance_server(self._releases),
         }
-        return {
-            "admin": {"disabled": True},
-            "logging": {"logs": {"default": {"exclude": [_LOGGER]}, "access": access}},
-            "apps": {"http": {"servers": {"site": site, "backout": make_show_server(self._releases)}}},
-        }
+        made = make_config(f"127.0.0.1:{self._ports.site}", route, beside, self._folder / ACCESS_LOG)
+        return {"admin": {"disabled": True}, **made}
 
 
 def _is_free(port: int) -> bool:
