@@ -21,6 +21,7 @@ ONE_PROCESS = {
     "providers/postgres/server/binaries.py": "--version",
     "providers/postgres/server/launcher.py": "the server, tied to us: it ends its own processes",
     "wiring/drills/visits.py": "a module of ours, tied to us",
+    "wiring/units.py": "systemd-analyze: it reads, and has a limit",
     "providers/events/work.py": "a module of ours, which ends with its input",
 }
 """What starts no further process of its own that would outlive it."""

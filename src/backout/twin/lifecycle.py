@@ -126,7 +126,7 @@ def start_twin(
         running = read_status(directory)
         if running.running:
             return running
-        _sweep(home)
+        _end_leftovers(home)
         if sealed:
             home.seal()
         _start(home, port, timeout_s, owner)
@@ -147,7 +147,7 @@ def stop_twin(directory: Path) -> TwinStatus:
             _end_process(note)
             with contextlib.suppress(ChildProcessError):  # started by this very process: collect it
                 os.waitpid(note.daemon.pid, os.WNOHANG)
-        _sweep(home)
+        _end_leftovers(home)
         return read_status(directory)
 
 
@@ -161,7 +161,7 @@ def read_status(directory: Path) -> TwinStatus:
     return TwinStatus(running=False, directory=str(home.directory), home=home.read_kind())
 
 
-def _sweep(home: Home) -> None:
+def _end_leftovers(home: Home) -> None:
     """End what a killed daemon left behind."""
     home.sweep()
     if home.releases.is_dir():
