@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from backout.errors import AuthError, PartlyDone, ProviderUnavailable, Refused, 
 from backout.model.deployment import OnHost, Share
 from backout.model.release import ReleaseNote
 from backout.model.version import VersionId
+from backout.providers.caddy.lines import Place, make_card_lines, make_equivalents
 from backout.providers.caddy.ssh import SshMachine
 
 if TYPE_CHECKING:
@@ -110,6 +112,27 @@ def test_a_release_is_pushed_to_every_host_and_switched_on_each(hosts: SshHosts)
         assert (host.releases / second / "environment").stat().st_mode & 0o077 == 0
         left = {each.name for each in host.releases.iterdir()} - {first, second}
         assert left == {".tag", ".lock", ".show.sock", ".deployments", "live", "ledger.jsonl"}
+
+
+@pytest.mark.long
+def test_the_lines_to_type_by_hand_reach_every_host(hosts: SshHosts) -> None:
+    """Typed as they stand on a card and in a plan: asked at 0 %, switched on each, and shown by each."""
+    first, _ = two_releases(hosts)
+    places = [Place(host.releases, name, str(hosts.config)) for name, host in hosts.hosts.items()]
+    lines = make_equivalents(places, "https://shop.example.com/health?all", ("echo stop {release}", ""))
+
+    def type_line(line: str) -> list[str]:
+        ended = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
+        return ended.stdout.splitlines()
+
+    assert type_line(lines.prove.format(version=first, leaving="")) == ["oneone"]
+    assert type_line(lines.stop_jobs.replace("{version}", first)) == [f"stop {first}"] * 2
+    (card,) = make_card_lines(places, "").deploy
+    assert lines.activate == card
+    type_line(card.format(version=first, message=""))
+    assert ask(hosts) == ["one", "one"]
+    assert type_line(f"set -e\n{lines.live}") == [f"{first}-by-hand"] * 2
+    assert len(type_line(make_card_lines(places, "").live[-1])) == 4
 
 
 @pytest.mark.long

@@ -61,7 +61,7 @@ def list_steps(version: str, look: JobsLook, lines: Equivalents) -> tuple[Step, 
     others = look.list_apart(version) if version else ()
     whose = describe_running(others) if others else f"of every version but {version[:8] or 'the live one'}"
     limit = format_duration(look.within_s)
-    gone = " && ".join(_fill(lines.stop_jobs, each) for each in dict.fromkeys(each.version for each in others))
+    gone = "\n".join(_fill(lines.stop_jobs, each) for each in dict.fromkeys(each.version for each in others))
     return (
         Step.of(
             f"stop the job workers {whose}; what is in flight has {limit}",

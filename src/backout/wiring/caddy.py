@@ -15,6 +15,7 @@ from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.hosts import NOT_READ, Host, find_tag
 from backout.providers.caddy.jobs import HostJobs, WithheldJobs
 from backout.providers.caddy.ledger import Ledger
+from backout.providers.caddy.lines import Place, make_card_lines, make_equivalents
 from backout.providers.caddy.machine import LOCAL, LocalMachine
 from backout.providers.caddy.maintenance import CaddyMaintenance
 from backout.providers.caddy.others import read_revision
@@ -164,9 +165,7 @@ class CaddyHome(Value, frozen=True):
 
     def list_equivalents(self) -> Equivalents:
         """Return what a person would type instead, with the environment's real names."""
-        from backout.providers.caddy.lines import make_equivalents
-
-        return make_equivalents(self.settings.releases, self.health_url, self._get_job_lines())
+        return make_equivalents(_list_places(self.settings), self.health_url, self._get_job_lines())
 
     def _get_job_lines(self) -> tuple[str, str]:
         jobs = self.settings.jobs
@@ -174,9 +173,7 @@ class CaddyHome(Value, frozen=True):
 
     def list_card_lines(self) -> CardLines:
         """Return the lines of the environment's card."""
-        from backout.providers.caddy.lines import make_card_lines
-
-        return make_card_lines(self.settings.releases, self.health_url)
+        return make_card_lines(_list_places(self.settings), self.health_url)
 
 
 def open_home(config: Config) -> CaddyHome:
@@ -236,6 +233,15 @@ def _make_hosts(config: Config, settings: Caddy) -> tuple[Host, ...]:
 def _list_hosts(settings: Caddy) -> tuple[tuple[str, CaddyHost], ...]:
     """Return the hosts by their names; without any, this one."""
     return tuple((settings.hosts or {LOCAL: CaddyHost()}).items())
+
+
+def _list_places(settings: Caddy) -> tuple[Place, ...]:
+    """Return where a person types what backout would do."""
+    config = str(settings.ssh_config or "")
+    return tuple(
+        Place(host.releases or settings.releases, host.ssh or "", config, host.jobs)
+        for _, host in _list_hosts(settings)
+    )
 
 
 def _make_host(config: Config, settings: Caddy, name: str, host: CaddyHost) -> Host:

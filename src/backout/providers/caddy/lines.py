@@ -1,70 +1,123 @@
-"""Commands to type instead of backout: with the link to the live slots, which each release has ready, and curl."""
+"""Commands to type instead of backout: with the link to the live slots, which each release has ready, ssh and curl."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
-from backout.providers.caddy.releases import ALONE
+from backout.model.value import Value
+from backout.providers.caddy.releases import ALONE, APP
 from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, MAINTENANCE_SOCKET, SHOWN, SLOTS, name_slot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
-def make_equivalents(releases: Path, health_url: str, jobs: tuple[str, str] = ("", "")) -> Equivalents:
-    """Return the lines of a plan's steps, as templates.
+class Place(Value, frozen=True):
+    """A folder of releases, as a person reaches it.
+
+    Args:
+        ssh: the host's destination, "" for this one.
+        config: a file in place of the user's own configuration of ssh, "" for that.
+        has_jobs: whether releases have job workers there.
+    """
+
+    releases: Path
+    ssh: str = ""
+    config: str = ""
+    has_jobs: bool = True
+
+
+def make_equivalents(places: Sequence[Place], health_url: str, jobs: tuple[str, str] = ("", "")) -> Equivalents:
+    """Return the lines of a plan's steps, as templates; of several hosts a line for each.
 
     Args:
         jobs: the operator's commands that stop and start job workers, "" where there are none.
     """
-    stop, start = (each.replace("{release}", "{version}") for each in jobs)
+    stop, start = ("\n".join(_run_there(each, place) for place in places if place.has_jobs) for each in jobs)
     return Equivalents(
-        activate=_write_switch(releases),
-        live=_show(releases),
+        activate=_write_switch(places),
+        live="\n".join(_show(place) for place in places),
         health=_ask(health_url),
-        prove=_ask_release(releases, health_url),
+        prove="\n".join(_ask_release(place, health_url) for place in places) if health_url else "",
         stop_jobs=stop,
         start_jobs=start,
-        page=_write_page(releases),
+        page="\n".join(_go_to(place, _write_page(place)) for place in places),
     )
 
 
-def make_card_lines(releases: Path, health_url: str) -> CardLines:
+def make_card_lines(places: Sequence[Place], health_url: str) -> CardLines:
     """Return the platform's and the health check's lines of a card."""
+    ledgers = (f"tail -n 4 {shlex.quote(str(place.releases / 'ledger.jsonl'))}" for place in places)
     return CardLines(
-        deploy=(_write_switch(releases),),
-        live=(_show(releases), f"tail -n 4 {shlex.quote(str(releases / 'ledger.jsonl'))}"),
+        deploy=(_write_switch(places),),
+        live=(
+            *(_show(place) for place in places),
+            *(_go_to(place, line) for place, line in zip(places, ledgers, strict=True)),
+        ),
         health=(_ask(health_url),) if health_url else (),
     )
 
 
-def _write_switch(releases: Path) -> str:
-    return f"cd {shlex.quote(str(releases))} && ln -s {{version}}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+def _go_to(place: Place, line: str) -> str:
+    """Return a line as it is typed on this host."""
+    if not place.ssh:
+        return line
+    words = ("ssh", *(("-F", place.config) if place.config else ()), place.ssh, line)
+    return shlex.join(words)
 
 
-def _write_page(releases: Path) -> str:
+def _write_page(place: Place) -> str:
     """Return the line that lays slots which lead to Caddy's own 503, and makes them live."""
-    address = shlex.quote(f"unix/{releases / MAINTENANCE_SOCKET}")
+    address = shlex.quote(f"unix/{place.releases / MAINTENANCE_SOCKET}")
     slots = f"for n in $(seq -w 0 {SLOTS - 1}); do printf %s {address} > .page/$n; done"
     shown = f"printf page-by-hand > .page/{SHOWN}"
     switch = f"ln -s .page .by-hand && mv -T .by-hand {LIVE}"
-    return f"cd {shlex.quote(str(releases))} && mkdir -p .page && {slots} && {shown} && {switch}"
+    return f"cd {shlex.quote(str(place.releases))} && mkdir -p .page && {slots} && {shown} && {switch}"
 
 
-def _show(releases: Path) -> str:
-    return f"cat {shlex.quote(str(releases / LIVE / SHOWN))}"
+def _run_there(command: str, place: Place) -> str:
+    """Return a command of the operator's, with `{version}` in it, "" for none."""
+    if not command:
+        return ""
+    known = {"{release}": "{version}", "{folder}": str(place.releases / "{version}" / APP)}
+    for name, value in known.items():
+        command = command.replace(name, value)
+    return _go_to(place, command)
+
+
+def _write_switch(places: Sequence[Place]) -> str:
+    return "\n".join(_go_to(place, _write_rename(place)) for place in places)
+
+
+def _write_rename(place: Place) -> str:
+    folder = _escape(shlex.quote(str(place.releases)))
+    return f"cd {folder} && ln -s {{version}}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _show(place: Place) -> str:
+    line = f"cat {shlex.quote(str(place.releases / LIVE / SHOWN))}"
+    return _go_to(place, f"{line} && echo") if place.ssh else line  # the file has no end of a line
 
 
 def _ask(health_url: str) -> str:
     return f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""
 
 
-def _ask_release(releases: Path, health_url: str) -> str:
-    if not health_url:
-        return ""
-    slot = f"{shlex.quote(str(releases))}/{{version}}/{ALONE}/{name_slot(0)}"  # what it would have as the only one live
-    asked = _ask(health_url).replace("{", "{{").replace("}", "}}")
-    return f'{asked} -H "{ADDRESS_HEADER}: $(cat {slot})"'
+def _ask_release(place: Place, health_url: str) -> str:
+    """Return what asks a release: on this host through Caddy, on another one its process itself."""
+    slot = f"{_escape(shlex.quote(str(place.releases)))}/{{version}}/{ALONE}/{name_slot(0)}"  # as the only one live
+    if not place.ssh:
+        return f'{_escape(_ask(health_url))} -H "{ADDRESS_HEADER}: $(cat {slot})"'
+    parts = urlsplit(health_url)
+    target = _escape(shlex.quote(f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"))
+    host = _escape(shlex.quote(f"Host:{parts.netloc}"))
+    return _go_to(place, f"curl -sS -m 10 -H {host} http://$(cat {slot}){target}")

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from backout.model.release import OtherRelease, ReleaseNote
     from backout.providers.caddy.machine import Machine
 
-_RECORD, _APP, _ENVIRONMENT = "release.json", "app", "environment"
+_RECORD, _ENVIRONMENT = "release.json", "environment"
+APP: Final = "app"
 UNIT_ENVIRONMENT: Final = "unit.env"
 ALONE: Final = "alone"
 _INCOMING: Final = ".incoming-"
@@ -115,7 +116,7 @@ class ReleaseFolder:
 
     def get_code(self, release: str) -> Path:
         """Return the folder of a release's code."""
-        return self.folder / release / _APP
+        return self.folder / release / APP
 
     def read_environment(self, release: str) -> SecretValues:
         """Return the environment of a release. Raises BackoutError: it cannot be read."""
@@ -163,10 +164,10 @@ class ReleaseFolder:
             self.machine.make_folder(incoming)
             try:
                 if isinstance(code, Path):
-                    self.machine.put(code, incoming / _APP)
+                    self.machine.put(code, incoming / APP)
                 else:
-                    self.machine.copy(self.get_code(code.id), incoming / _APP)
-                self._check_copied(incoming / _APP, code_hash)
+                    self.machine.copy(self.get_code(code.id), incoming / APP)
+                self._check_copied(incoming / APP, code_hash)
             except BaseException:
                 self.drop(release)
                 raise
