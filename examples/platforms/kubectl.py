@@ -1,5 +1,6 @@
-"""A platform for backout: a Kubernetes Deployment, through kubectl. UNTESTED: written from the documentation alone.
+"""A platform for backout: a Kubernetes Deployment, through kubectl. UNTESTED on a cluster.
 
+It is written from the documentation, and was tried against a program that answers as kubectl is documented to.
 A version is a ReplicaSet of the Deployment, by its pod-template-hash; making it live puts its template back, in a
 patch that names the resourceVersion it rests on, so that the API server refuses it if anything changed. What was live
 is kept in an annotation. There is no `shares` and no `probe`: a target is not asked before, so a rollback needs
@@ -86,6 +87,8 @@ def answer(request):
     deployment, sets, book = read()
     if request["command"] == "activate":
         return activate(request, deployment, sets, book)
+    if request["command"] == "shares":
+        fail("no_split", "a Deployment has no shares: leave the key `shares` out")
     if request["command"] == "current":
         return {"application": deployment["metadata"]["uid"], "deployment": find_current(sets, book)}
     versions = [{"id": name, "created_at": each["metadata"]["creationTimestamp"]} for name, each in sets.items()]

@@ -146,6 +146,23 @@ def test_two_at_once_and_exactly_one_is_made(host: HaproxyHost) -> None:
 
 
 @pytest.mark.long
+def test_a_version_is_not_placed_on_an_older_look(host: HaproxyHost) -> None:
+    """As `backout conformance` asks it: beside another deployment than was looked at, at 0 % or with visitors."""
+    stale, other = open_port(host), open_port(host)
+    for port in (stale, other):
+        port.history()
+    other.activate("v1", message="a newer deployment")
+    for part in (0.0, 10.0):
+        with pytest.raises(WorldMoved):
+            stale.deploy([Share(VersionId("v1"), 100.0 - part), Share(VersionId("v2"), part)], message="stale")
+    assert [share.version for share in other.history()[0].shares] == ["v1"]
+    assert [each.message for each in open_port(host).history()] == ["a newer deployment", "first"]
+    stale.history()
+    placed = stale.deploy([Share(VersionId("v1"), 100.0), Share(VersionId("v2"), 0.0)], message="placed")
+    assert (placed.sole, placed.serves("v2")) == ("v1", False)
+
+
+@pytest.mark.long
 def test_a_version_is_reached_by_its_name(host: HaproxyHost) -> None:
     """In a header that the configuration of the backend obeys."""
     request = Request(protocol="backout.platform/1", command="probe", version="v2")

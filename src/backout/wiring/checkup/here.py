@@ -39,6 +39,7 @@ def list_first_lanes(config: Config) -> tuple[Lane, ...]:
     return (
         (Question("config", Level.SHOULD, lambda: _check_config(config)),),
         *((_ask_for_account(config),) if config.environment.platform.is_cloudflare else ()),
+        *((_ask_for_conformance(config),) if config.environment.platform.provider == "command" else ()),
     )
 
 
@@ -71,6 +72,21 @@ def list_last_lanes(config: Config, *, deploys: bool, send: bool) -> tuple[Lane,
 
 def _ask_for_account(config: Config) -> Lane:
     return (Question("account", Level.MUST, lambda: [must("account").ok(config.account_id)]),)
+
+
+def _ask_for_conformance(config: Config) -> Lane:
+    return (Question("conformance", Level.SHOULD, lambda: [_check_conformance(config)]),)
+
+
+def _check_conformance(config: Config) -> Check:
+    """Say whether the platform's commands, as they are now, are those that passed; guard acts only with those."""
+    from backout.wiring.command import open_commands
+
+    doubt, passed = open_commands(config).doubt, config.environment.pin.conformance or ""
+    level = must("conformance") if _acts(config) else should("conformance")
+    if doubt:
+        return level.missing(doubt, suggest_command("conformance --yes --write conformance.md", config.name))
+    return level.ok(f"the platform's commands are those that passed on {passed.partition('/')[0]}")
 
 
 def _acts(config: Config) -> bool:
