@@ -7,9 +7,9 @@ Source: release notes of Capistrano 3.19 (2024-06-24): a file REVISION in each r
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import Undecodable, parse_moment
 from backout.model.release import OtherRelease
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REVISION: Final = "REVISION"
-_TIME: Final = re.compile(r"[0-9]{14}", re.ASCII)
+_TIME: Final = re.compile(r"([0-9]{4})" + 5 * r"([0-9]{2})")
 _COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}", re.ASCII)
 _MOST_BYTES: Final = 200
 
@@ -54,9 +54,9 @@ def parse_revision(content: bytes) -> str:
 
 
 def _parse_time(name: str) -> float | None:
-    if not _TIME.fullmatch(name):
+    if not (found := _TIME.fullmatch(name)):
         return None
     try:
-        return datetime.strptime(name, "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
-    except ValueError:
+        return parse_moment("{}-{}-{}T{}:{}:{}Z".format(*found.groups()))
+    except Undecodable:
         return None

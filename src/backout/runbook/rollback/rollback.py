@@ -42,8 +42,8 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
         return situation, outcome
     lines = tools.rollback.equivalents
     target = outcome.arguments(ActivateStep).version
-    outcome = add_jobs(add_by_hand(outcome, lines), look_at_jobs(tools), target, lines, behind=MarkStep.action)
-    outcome = _add_certificate(tools, situation, outcome)
+    outcome = _add_certificate(tools, situation, add_by_hand(outcome, tools.rollback.equivalents))
+    outcome = add_jobs(outcome, look_at_jobs(tools), target, lines, behind=MarkStep.action)
     hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"
