@@ -9,6 +9,7 @@ import pytest
 from recovery_story import (
     ASK,
     Night,
+    NightCommits,
     check_closed,
     check_recovered,
     check_started,
@@ -298,18 +299,21 @@ def test_a_database_that_takes_no_write_is_given_to_nobody(night: Night) -> None
         if name == "commits.commit_once":
             raise ProviderUnavailable("cannot execute INSERT in a read-only transaction")
 
+    def tools() -> RecoverTools:
+        return replace(night.tools(), commits=NightCommits(night.world))
+
     night.world.before_call = fail
     with pytest.raises(PartlyDone, match="the application cannot write, although the fence is gone"):
-        recover(night.tools())
+        recover(tools())
     assert night.world.builds[night.world.live.main].version.is_maintenance
     night.world.before_call = None
-    run = recover(night.tools())
+    run = recover(tools())
     check_recovered(night)
     said = read_outcome(night.tools().tools, run).wrote
     assert said == "role app committed one write, which another session read back"
     assert said in format_lines(read_outcome(night.tools().tools, run))
     night.world.before_call = fail
-    undone = take_back(night.tools())
+    undone = take_back(tools())
     assert undone is not None
     assert "cannot write" in read_outcome(night.tools().tools, undone).wrote
 

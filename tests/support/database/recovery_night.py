@@ -14,7 +14,6 @@ from values import replace
 from backout.model.guard.policy import Criteria
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.written_since import list_written_rows
-from backout.providers.postgres.fence.commit_check import PostgresCommitCheck
 from backout.providers.postgres.fence.fence import PostgresFence
 
 from line import POLICY
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from backout.model.database.written_since import WrittenTable
     from backout.model.guard.policy import Policy
-    from backout.ports import CommitCheck, Fence
+    from backout.ports import Fence
     from backout.runbook.recovery.tools import RestoreTools
 
 QUICK = replace(POLICY, criteria=Criteria(error_rate_for_s=2, watch_s=4, old_version_quiet_s=1))
@@ -136,9 +135,6 @@ class RealNight(Night):
         assert row is not None
         self.xid = str(row[0])
         self.lab.archived()
-
-    def _open_commits(self) -> CommitCheck:
-        return PostgresCommitCheck(lambda: self.lab.dsn.replace("user=postgres", "user=app"))
 
     def _open_fence(self) -> Fence:
         return PostgresFence(lambda: self.lab.dsn, lambda: ("app",), lambda: self.lab.binaries, self.folder / "fence")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from backout.model.guard.policy import Policy
     from backout.model.incident.incident import Run
     from backout.model.version import Version
-    from backout.ports import CommitCheck, Fence
+    from backout.ports import Fence
     from backout.providers.memory.objects import Content
 
 SECRETS = {"JWT_SECRET": "kept in a vault", "EMAIL_API_KEY": "also"}
@@ -141,13 +141,10 @@ class Night:
             versions=lambda _prefix, _moment: self.bucket,
             notes=FileChangeNotes(self.folder / "notes"),
         )
-        return RecoverTools(box, self.server.tools(box.journal), self._open_fence(), objects, self._open_commits())
+        return RecoverTools(box, self.server.tools(box.journal), self._open_fence(), objects)
 
     def _open_fence(self) -> Fence:
         return self.world.fence
-
-    def _open_commits(self) -> CommitCheck:
-        return NightCommits(self.world)
 
     def actions(self, tools: RecoverTools) -> Any:
         """Return the actions of a recovery."""
