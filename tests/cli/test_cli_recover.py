@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ def test_what_a_second_check_found_is_shown_and_accepted_with_a_reason(tmp_path:
 
 def test_the_rate_of_objects_counts_from_the_beginning_of_their_step() -> None:
     """A recovery has gone on for minutes when it comes to them: that is no part of their rate."""
+    assert find_spec("backout.cli.objects.meter"), "an earlier source had none"
     from backout.cli.objects.meter import Meter  # noqa: PLC0415 - so that the other tests run on an earlier source
 
     said: list[str] = []
