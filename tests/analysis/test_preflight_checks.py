@@ -236,6 +236,7 @@ def test_a_trial_that_runs_or_was_left_blocks_a_deployment_there() -> None:
         deployment.check_trial(ENV, runs=runs, is_left=is_left)
         for runs, is_left in ((True, True), (False, True), (False, False))
     )
+    assert told(deployment.check_drill_left(ENV, "staging-rollback-test", "v1")) == ("should", "missing")
     assert [told(each) for each in (running, left, none)] == [
         ("should", "missing"),
         ("should", "missing"),

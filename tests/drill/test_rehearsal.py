@@ -120,6 +120,9 @@ def test_what_a_stopped_drill_broke_does_not_stay(drillbook: Drillbook, number: 
     )
     assert ("broken on purpose by the drill staging-rollback-test" in said.stdout) is is_killed
     assert (f"backout rollback {drillbook.good} -e staging" in said.stderr) is is_killed
+    _, looked = run(trial.folder, "doctor", "-e", "staging")
+    (state,) = (each["state"] for each in looked["checks"] if each["name"] == "trial")
+    assert state == ("missing" if is_killed else "ok")
     outside.make_live(drillbook.good, force=True)
 
 

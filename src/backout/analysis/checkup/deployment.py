@@ -154,6 +154,17 @@ def check_trial(environment: str, *, runs: bool, is_left: bool) -> Check:
     return subject.ok("no trial has left anything there")
 
 
+def check_drill_left(environment: str, drill: str, good: str) -> Check:
+    """Return that what is live was broken on purpose, by a drill that did not put it back.
+
+    Args:
+        good: the version that was to be live again.
+    """
+    why = f"what is live was broken on purpose by the drill {drill}, which was stopped"
+    words = f'rollback {shlex.quote(good)} --accept-unproven -m "a drill was stopped"'
+    return should("trial").missing(why, suggest_command(words, environment))
+
+
 def check_contacts(names: Collection[str]) -> Check:
     """Return whether the file says who is to be called; the card shows it."""
     if not names:

@@ -81,10 +81,12 @@ def _check_fence(config: Config) -> Check:
 
 
 def _check_trial(config: Config) -> Check:
-    from backout.analysis.checkup.deployment import check_trial
+    from backout.analysis.checkup.deployment import check_drill_left, check_trial
     from backout.wiring.certify.left import look_for_trial
 
-    runs, is_left = look_for_trial(config, within_s=PATIENCE_S)
+    runs, is_left, broken = look_for_trial(config, within_s=PATIENCE_S)
+    if broken is not None:
+        return check_drill_left(config.name, broken.name, broken.good)
     return check_trial(config.name, runs=runs, is_left=is_left)
 
 
