@@ -42,7 +42,7 @@ def reflow_markdown(markdown: str, width: int) -> str:
     lines: list[str] = []
     for is_table, block in itertools.groupby(markdown.splitlines(), lambda line: line.startswith("|")):
         if is_table:
-            lines += _lay_out_table([_split_cells(line) for line in block], width)
+            lines += _format_table([_split_cells(line) for line in block], width)
             continue
         for line in block:
             picture = _PICTURE.fullmatch(line)
@@ -58,7 +58,7 @@ def _split_cells(row: str) -> list[str]:
     return [_LINK.sub(r"\1 \2", cell.strip().replace("\\|", "|")) for cell in cells]
 
 
-def _lay_out_table(rows: list[list[str]], width: int) -> list[str]:
+def _format_table(rows: list[list[str]], width: int) -> list[str]:
     """Return a table in columns, or, where it is too wide, each row as a line for each of its cells."""
     head, *others = [row for row in rows if not all(map(_RULE.fullmatch, row))]
     widths = [max(len(row[place]) for row in (head, *others) if place < len(row)) for place in range(len(head))]
