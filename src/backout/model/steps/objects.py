@@ -60,6 +60,7 @@ class UndoObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=True)
     """
 
     action: ClassVar[str] = "undo_objects"
+    omitted: ClassVar[frozenset[str]] = frozenset({"manifest"})
     bucket: str
     prefix: str
     of: str

@@ -245,6 +245,7 @@ class OpenResult(Result, frozen=True, kw_only=True):
         wrote: what one write of the application's role showed, a sentence; "" by an earlier version.
     """
 
+    omitted: ClassVar[frozenset[str]] = frozenset({"wrote"})
     at: float
     stood_s: float | None = None
     wrote: str = ""
