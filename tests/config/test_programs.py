@@ -36,7 +36,7 @@ def test_each_command_line_of_the_schema_is_marked() -> None:
     page = "\n".join(each.read_text(encoding="utf-8") for each in pages)
     suspicious = re.findall(
         r"^    (?:(?:\w*(?:command|program|binar|executable)\w*|start|stop|show|build|run|shell): "
-        r"(?!PlatformCommands).*"
+        r"(?!PlatformCommands|CommandsPart).*"
         r"|\w+: Words .*)$",
         page,
         re.MULTILINE,
