@@ -27,8 +27,11 @@ def follow_jobs(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> MovedJob
     from backout.plan.jobs import name_lane, plan_jobs
     from backout.ports import find_result
     from backout.runbook.rollback.jobs import look_at_jobs
+    from backout.wiring.caddy import open_home
 
     if pushed.share < _WHOLE or pushed.missing:
+        return None
+    if open_home(shell.config()).make_jobs() is None:  # so that a push needs nothing that only a rollback does
         return None
     look = look_at_jobs(tools)
     if look is None:
