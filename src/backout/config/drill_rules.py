@@ -59,6 +59,9 @@ def _list_useless(fault: FaultPart) -> Iterator[str]:
 def _check_place(file: DrillFile) -> Iterator[Mistake]:
     """Yield what cannot be done in an environment of the team's own."""
     place, procedure = file.environment, file.procedure
+    if place is DrillPlace.HOSTS:
+        yield Mistake(("environment",), "expected 'twin', 'staging' or 'production'; `--home hosts` is for `drill run`")
+        return
     if place is DrillPlace.TWIN:
         if file.commands.good or file.commands.bad:
             yield Mistake(("commands",), "the twin's application has variants (deploy): commands are for staging")

@@ -26,6 +26,8 @@ class DrillPlace(StrEnum):
     """Where a drill takes place."""
 
     TWIN = "twin"
+    HOSTS = "hosts"
+    """A twin of plain hosts behind Caddy, where drills of the twin can take place as well."""
     STAGING = "staging"
     PRODUCTION = "production"
 

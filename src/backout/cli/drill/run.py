@@ -14,8 +14,11 @@ from msgspec.structs import replace
 
 from backout.cli.drill.support import (
     choose_drills,
+    choose_place,
     directory_option,
     drills_option,
+    leave_out,
+    make_teller,
     open_history,
     read_config,
     read_drills,
@@ -50,6 +53,7 @@ Examples:
   backout drill run --all
   backout drill run --all --dry-run          # which, and what each of them does
   backout drill run --all --resume           # goes on where it was interrupted
+  backout drill run --all --home hosts       # on a host behind Caddy in place of Cloudflare
 """,
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -59,6 +63,12 @@ Examples:
     "in_pairs",
     default=None,
     help="Two at a time where they do not touch the same; as with --all.",
+)
+@click.option(
+    "--home",
+    type=click.Choice(("cloudflare", "hosts")),
+    default=None,
+    help="Where the application runs; default: as in backout.toml, without one cloudflare.",
 )
 @click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Each of them so often.")
 @click.option("--resume", is_flag=True, help="Go on where the newest run of drills stopped; its results count.")
@@ -72,6 +82,7 @@ def run(
     names: tuple[str, ...],
     every: bool,
     in_pairs: bool | None,
+    home: str | None,
     times: int,
     resume: bool,
     dry_run: bool,
@@ -82,19 +93,21 @@ def run(
 
     Each breaks something on purpose while the real program watches, and is measured from the visitors' side. Exit code
     1 when one of them missed what was expected. After Ctrl-C the same command with --resume runs the rest. Side by
-    side, each has an application of its own; those that break what both use are run alone.
+    side, each has an application of its own; those that break what both use are run alone. On
+    hosts they are run one by one; drills of what only Cloudflare has are left out there, by name.
     """
     from backout.cli.support.runbook import name_runbook
     from backout.runbook.incident.drills import list_newest_batch
     from backout.wiring.drills.rehearsal import check_there
 
     config = read_config(shell)
-    chosen = choose_drills(read_drills(shell, config, own), names, every=every)
+    journal = open_history(shell, config, directory)
+    before = list_newest_batch(journal) if resume else ()
+    place = choose_place(home, config, before)
+    chosen = leave_out(shell, choose_drills(read_drills(shell, config, own), names, every=every), place, every=every)
     for each in chosen:
         if each.file.environment is not DrillPlace.TWIN:
             check_there(each, config)
-    journal = open_history(shell, config, directory)
-    before = list_newest_batch(journal) if resume else ()
     if resume and not before:
         raise UsageError(
             "no run of drills to go on with", where="backout drill run --resume", hint="backout drill list"
@@ -106,13 +119,14 @@ def run(
     if rest:
         batch = before[0].batch if before else f"drills-{secrets.token_hex(4)}"
         try:
-            place = choose_folder(shell, directory)
-            pairs = every if in_pairs is None else in_pairs
-            for record in _perform_all(shell, config, journal, place, rest, batch, in_pairs=pairs):
+            performer = _Performer(config, choose_folder(shell, directory), place, make_teller(shell))
+            pairs = place is DrillPlace.TWIN and (every if in_pairs is None else in_pairs)
+            for record in _perform_all(performer, journal, rest, batch, in_pairs=pairs):
                 records.append(record)  # noqa: PERF402 - what has ended is known after Ctrl-C, too
         except (Interrupted, KeyboardInterrupt) as error:
             shell.output.say(_format_results(shell, records))
             flags = [] if in_pairs is None else ["--side-by-side" if in_pairs else "--one-by-one"]
+            flags += [] if home is None else [f"--home {home}"]
             words = " ".join([*(names or ["--all"]), *([f"--times {times}"] if times > 1 else []), *flags])
             what = f"stopped; {len(records)} of {len(chosen) * times} drills have ended"
             raise Interrupted(what, hint=f"backout drill run {words} --resume") from error
@@ -159,14 +173,7 @@ def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Pat
 
 
 def _perform_all(
-    shell: Shell,
-    config: Config | None,
-    journal: Journal,
-    place: Path,
-    chosen: Sequence[Drill],
-    batch: str,
-    *,
-    in_pairs: bool,
+    performer: _Performer, journal: Journal, chosen: Sequence[Drill], batch: str, *, in_pairs: bool
 ) -> Iterator[DrillRecord]:
     """Perform drills at one place, and yield what became of each as it ends.
 
@@ -175,18 +182,12 @@ def _perform_all(
     """
     from backout.wiring.drills.records import make_drill_lock
 
-    lock = make_drill_lock(place)
+    lock, folder = make_drill_lock(performer.folder), str(performer.folder)
     if not lock.take():
-        raise Busy("another drill is at work there", where=str(place), hint="wait for it, or name another --dir")
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        style = shell.output.talk
-        shell.output.say(f"{style.dim(f'{time.monotonic() - began:6.1f} s')}  {text}")
-
+        raise Busy("another drill is at work there", where=folder, hint="wait for it, or name another --dir")
     try:
-        with contextlib.closing(_Performer(config, place, say)) as performer:
-            log = _Log(journal, batch, say, len(chosen))
+        with contextlib.closing(performer):
+            log = _Log(journal, batch, performer.say, len(chosen), performer.place)
             if any(each.file.environment is DrillPlace.TWIN for each in chosen):
                 performer.open_ground()
             side = [each for each in chosen if in_pairs and not each.file.needs_twin_alone]
@@ -206,9 +207,10 @@ def _perform_all(
 class _Performer:
     """Performs drills; the twin is started for the first one that takes place on it."""
 
-    def __init__(self, config: Config | None, place: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, config: Config | None, folder: Path, place: DrillPlace, say: Callable[[str], None]) -> None:
         self._config = config
-        self._place = place
+        self.folder = folder
+        self.place = place
         self.say = say
         self._ground: Ground | None = None
 
@@ -216,7 +218,7 @@ class _Performer:
         if drill.file.environment is not DrillPlace.TWIN:
             from backout.wiring.drills.rehearsal import perform_there
 
-            return perform_there(self._config, drill, self._place / "elsewhere", self.say, note)
+            return perform_there(self._config, drill, self.folder / "elsewhere", self.say, note)
         from backout.wiring.drills.performing import perform_drill
 
         return perform_drill(self.open_ground(), drill, self.say)
@@ -228,7 +230,7 @@ class _Performer:
             from backout.wiring.drills.simulation import read_rules
 
             self.say("starting a twin, and having guard prove the good version")
-            self._ground = open_ground(self._place, self.say, read_rules(self._config))
+            self._ground = open_ground(self.folder, self.say, read_rules(self._config), place=self.place)
         return self._ground
 
     def make_second(self) -> Ground:
@@ -236,7 +238,7 @@ class _Performer:
         from backout.wiring.drills.ground import BESIDE, Ground
         from backout.wiring.drills.simulation import read_rules
 
-        return Ground(self._place / BESIDE, self.say, read_rules(self._config), beside=self.open_ground())
+        return Ground(self.folder / BESIDE, self.say, read_rules(self._config), beside=self.open_ground())
 
     def close(self) -> None:
         """Stop the twin."""
@@ -247,13 +249,16 @@ class _Performer:
 class _Log:
     """What is recorded and said of each drill: its beginning before anything is done, its end after it."""
 
-    def __init__(self, journal: Journal, batch: str, say: Callable[[str], None], number: int) -> None:
+    def __init__(
+        self, journal: Journal, batch: str, say: Callable[[str], None], number: int, place: DrillPlace
+    ) -> None:
         from backout.wiring.drills.records import read_actor
 
         self._journal = journal
         self._batch = batch
         self._say = say
         self._number = number
+        self._place = place
         self._started = 0
         self._actor = read_actor()
 
@@ -263,6 +268,7 @@ class _Log:
 
         self._started += 1
         run, place = f"drill-{secrets.token_hex(4)}", drill.file.environment
+        place = self._place if place is DrillPlace.TWIN else place
         self._say(f"{self._started} of {self._number}: {drill.name}")
         record_start(self._journal, run, drill.name, place, actor=self._actor, batch=self._batch)
         return DrillRecord(run, drill.name, place, time.time(), batch=self._batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,16 @@ from backout.errors import UsageError
 from backout.model.drill import DrillEnd, DrillPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.config.drills import Drill
     from backout.journal.sqlite import SqliteJournal
+    from backout.model.drill import DrillRecord
 
 DIRECTORY = ".backout/drills"
+_OURS = (DrillPlace.TWIN, DrillPlace.HOSTS)
 
 directory_option: Callable[[Any], Any] = click.option(
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=Path(DIRECTORY),
@@ -89,3 +92,45 @@ def choose_drills(drills: tuple[Drill, ...], names: tuple[str, ...], *, every: b
     if not every:
         return find_drills(drills, names)
     return order_drills(each for each in drills if each.file.environment is DrillPlace.TWIN)
+
+
+def choose_place(home: str | None, config: Config | None, before: Sequence[DrillRecord]) -> DrillPlace:
+    """Return where the application of drills runs. Raises UsageError: those that it goes on with were elsewhere."""
+    runs_on_hosts = config is not None and config.environment.platform.provider == "caddy"
+    place = DrillPlace.HOSTS if home == "hosts" or (home is None and runs_on_hosts) else DrillPlace.TWIN
+    there = next(
+        (each.environment for each in before if each.environment in (DrillPlace.TWIN, DrillPlace.HOSTS)), place
+    )
+    if home is not None and there is not place:
+        raise UsageError(f"the drills to go on with were begun elsewhere ({there})", hint="leave out --home")
+    return there
+
+
+def leave_out(shell: Shell, drills: Sequence[Drill], place: DrillPlace, *, every: bool) -> tuple[Drill, ...]:
+    """Return those that can take place there; of all of them the others are named, with why.
+
+    Raises:
+        UsageError: one that was named cannot.
+    """
+    from backout.wiring.drills.homes import check_takes_place, explain_left_out
+
+    kept = []
+    for drill in drills:
+        if not every:
+            check_takes_place(drill, place)
+        if why := explain_left_out(drill, place):
+            shell.output.say(f"left out: {drill.name}: {why}")
+        else:
+            kept.append(drill)
+    return tuple(kept)
+
+
+def make_teller(shell: Shell) -> Callable[[str], None]:
+    """Return what says a line with the seconds since now in front of it."""
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        style = shell.output.talk
+        shell.output.say(f"{style.dim(f'{time.monotonic() - began:6.1f} s')}  {text}")
+
+    return say

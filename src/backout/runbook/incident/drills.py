@@ -151,6 +151,6 @@ def find_last_drill(journal: Journal, environment: str = "") -> DrillRecord | No
     Args:
         environment: its name in backout.toml, "" for the twin alone.
     """
-    places = {DrillPlace.TWIN, environment}
+    places = {DrillPlace.TWIN, DrillPlace.HOSTS, environment}
     passed = [each for each in list_drills(journal) if each.end is DrillEnd.PASSED and each.environment in places]
     return max(passed, key=lambda each: each.at, default=None)

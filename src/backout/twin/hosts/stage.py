@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from backout.errors import BackoutError, UsageError
 from backout.extras import describe_install
+from backout.model.value import Value
 from backout.private import make_private_folder
 from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.node import find_own_folder
@@ -24,11 +25,32 @@ from backout.twin.home import HOSTS
 from backout.twin.stage import ENVIRONMENT, Stage, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backout.twin.lifecycle import TwinStatus
 
 BUNDLE = "server.cjs"
 _ENTRY = 'import app from "./variants/{variant}.js";\nimport {{ serve }} from "./node/serve.js";\nserve(app);\n'
 _BUILD_S, _PUSH_S = 60.0, 120.0
+
+
+class Push(Value, frozen=True):
+    """What became of a push.
+
+    Args:
+        release: its id, "" where it is none.
+        said: the end of what the command said.
+        is_live: whether it is, as the command read it back.
+    """
+
+    release: str
+    said: str
+    is_live: bool
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a release, with or without visitors."""
+        return bool(self.release)
 
 
 class HostsStage(Stage):
@@ -77,23 +99,39 @@ class HostsStage(Stage):
             raise BackoutError(f"the application cannot be built: {built.stderr[-1500:].strip()}", where=variant)
         return folder
 
+    @property
+    def secrets_file(self) -> Path:
+        """What the environment of a release is made of, a line each."""
+        return self._secrets
+
     def deploy(self, variant: str, **variables: str) -> str:
         """Build a variant, push it with these variables beside its own, and return the release's id.
 
         Raises:
             BackoutError: it cannot be built, or is not live; with the end of what the command said.
         """
+        pushed = self.push(variant, variables)
+        if not pushed.is_live:
+            raise BackoutError(f"backout release push failed: {pushed.said}", where=variant)
+        return pushed.release
+
+    def list_deploy_words(self, variant: str, variables: Mapping[str, str]) -> tuple[str, ...]:
+        """Build a variant, and return the words that push it with these variables. Raises as `build`."""
         folder = self.build(variant)
         own = self._secrets.read_text(encoding="utf-8")
         env_file = self.directory / "release.env"
         write_private(env_file, own + "".join(f"{name}={value}\n" for name, value in variables.items()))
         code = hashlib.sha1((folder / BUNDLE).read_bytes(), usedforsecurity=False).hexdigest()
+        return (
+            *("backout", "release", "push", str(folder), "-e", ENVIRONMENT, "--config", str(self.config_file)),
+            *("--env-file", str(env_file), "-m", variant, "--json", "--no-input"),
+            *("--commit", code),  # each variant stands for a commit of its own, whatever is checked out around it
+        )
+
+    def push(self, variant: str, variables: Mapping[str, str]) -> Push:
+        """Build a variant, and push it; what is unwell is a release without visitors. Raises as `build`."""
         done = subprocess.run(
-            make_module_command(
-                *("backout", "release", "push", str(folder), "-e", ENVIRONMENT, "--config", str(self.config_file)),
-                *("--env-file", str(env_file), "-m", variant, "--json", "--no-input"),
-                *("--commit", code),  # each variant stands for a commit of its own, whatever is checked out around it
-            ),
+            make_module_command(*self.list_deploy_words(variant, variables)),
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -102,10 +140,12 @@ class HostsStage(Stage):
             check=False,
             env=make_bare_environment(),
         )
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout)[-1500:].strip()
-            raise BackoutError(f"backout release push failed: {said}", where=variant)
-        return str(json.loads(done.stdout)["release"]["id"])
+        said = (done.stderr or done.stdout)[-1500:].strip()
+        try:
+            release = str(json.loads(done.stdout.splitlines()[-1])["release"]["id"])
+        except (IndexError, KeyError, ValueError):
+            release = ""
+        return Push(release, said, is_live=done.returncode == 0)
 
     def _write_files(self, twin: TwinStatus) -> None:
         super()._write_files(twin)

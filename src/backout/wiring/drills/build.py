@@ -21,10 +21,11 @@ def perform_failed_build(scene: Scene) -> Measured:
         BackoutError: the deployment did not fail.
     """
     stage, since = scene.ground.stage, time.time()
-    tool = stage.find_wrangler()
-    deploy = tool.argv(*stage.list_deploy_words(scene.drill.file.deploy.variant, scene.drill.file.deploy.variables))
+    part = scene.drill.file.deploy
+    call = scene.ground.home.make_deploy_call(part.variant, part.variables)
     with Witness(stage) as witness:
-        ended = scene.trial.run("diagnose", "build", "--json", "--", *deploy, cwd=tool.cwd, env=tool.environment())
+        words = ("diagnose", "build", "--json", "--", *call.argv)
+        ended = scene.trial.run(*words, cwd=call.cwd, env=call.environment)
     if ended.code == 0:
         raise BackoutError("the deployment did not fail", where=scene.drill.name)
     record = ended.record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,12 +21,12 @@ from backout.report.times import format_time
 from backout.wiring.drills.witness import Witness
 
 if TYPE_CHECKING:
-    from backout.twin.lifecycle import TwinStatus
+    from collections.abc import Iterator
+
     from backout.wiring.drills.deployment import Scene
     from backout.wiring.drills.ground import Ground
     from backout.wiring.drills.trial import Ended
 
-BUCKET: Final = "fm5-models"
 _OBJECTS: Final = 40
 _NAMES: Final = tuple(f"drill/{number:03}" for number in range(_OBJECTS))
 APART_S: Final = 2.2
@@ -40,9 +41,8 @@ class _AccessKey(msgspec.Struct):
 
 def make_storage(ground: Ground) -> dict[str, object]:
     """Return the tables of an environment whose bucket can be brought back."""
-    return {
-        "storage": {"provider": "s3", "bucket": BUCKET, "credentials_file": str(ground.twin.s3_credentials_file)},
-    }
+    credentials = str(ground.twin.s3_credentials_file)
+    return {"storage": {"provider": "s3", "bucket": ground.home.bucket, "credentials_file": credentials}}
 
 
 def perform_lost_objects(scene: Scene) -> Measured:
@@ -51,7 +51,7 @@ def perform_lost_objects(scene: Scene) -> Measured:
     Raises:
         BackoutError: the objects could not be damaged.
     """
-    with open_bucket(scene.ground.twin) as bucket:
+    with open_bucket(scene.ground) as bucket:
         put_objects(bucket)
         time.sleep(APART_S)
         moment = format_time(int(time.time()))[:19].replace("T", " ")
@@ -72,23 +72,31 @@ def perform_lost_objects(scene: Scene) -> Measured:
     return tell(scene, ended, (damaged_at, began, restored_at), found)
 
 
-def put_objects(bucket: S3Client) -> None:
+class Bucket:
+    """The application's bucket, with a client of its store."""
+
+    def __init__(self, client: S3Client, name: str) -> None:
+        self.client = client
+        self.name = name
+
+
+def put_objects(bucket: Bucket) -> None:
     """Store the objects that are to be damaged, in a bucket that keeps versions."""
-    bucket.set_versioning(BUCKET, enabled=True)
+    bucket.client.set_versioning(bucket.name, enabled=True)
     for name in _NAMES:
-        bucket.put(BUCKET, name, name.encode())
+        bucket.client.put(bucket.name, name, name.encode())
 
 
-def alter_objects(bucket: S3Client) -> None:
+def alter_objects(bucket: Bucket) -> None:
     """Delete a half of them, and overwrite the other half."""
     for number, name in enumerate(_NAMES):
         if number % 2:
-            bucket.delete(BUCKET, name)
+            bucket.client.delete(bucket.name, name)
         else:
-            bucket.put(BUCKET, name, b"overwritten")
+            bucket.client.put(bucket.name, name, b"overwritten")
 
 
-def count_spoiled(bucket: S3Client) -> int:
+def count_spoiled(bucket: Bucket) -> int:
     """Return how many of them are not as they were."""
     return sum(read_object(bucket, name) != name.encode() for name in _NAMES)
 
@@ -116,16 +124,19 @@ def tell(scene: Scene, ended: Ended, times: tuple[float, float, float], loss: Lo
     )
 
 
-def open_bucket(twin: TwinStatus) -> S3Client:
-    """Return a client of the twin's object store."""
+@contextlib.contextmanager
+def open_bucket(ground: Ground) -> Iterator[Bucket]:
+    """Lend the application's bucket until the block ends."""
+    twin = ground.twin
     key = decode_json(Path(str(twin.s3_credentials_file)).read_bytes(), _AccessKey)
     credentials = S3Credentials(key.access_key_id, key.secret_access_key)
-    return S3Client(S3Settings(str(twin.s3_endpoint), credentials), SystemClock())
+    with S3Client(S3Settings(str(twin.s3_endpoint), credentials), SystemClock()) as client:
+        yield Bucket(client, ground.home.bucket)
 
 
-def read_object(bucket: S3Client, name: str) -> bytes | None:
+def read_object(bucket: Bucket, name: str) -> bytes | None:
     """Return the content of an object, None where there is none."""
-    if bucket.head(BUCKET, name) is None:
+    if bucket.client.head(bucket.name, name) is None:
         return None
-    with bucket.get(BUCKET, name) as body:
+    with bucket.client.get(bucket.name, name) as body:
         return body.read()

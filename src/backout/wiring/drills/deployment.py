@@ -93,10 +93,10 @@ def deploy(scene: Scene) -> tuple[str, float]:
     """Deploy the drill's version as a pipeline does; return it, and when the API made it live (Unix seconds).
 
     Raises:
-        BackoutError: wrangler says no.
+        BackoutError: it cannot be deployed.
     """
     part = scene.drill.file.deploy
-    version = scene.ground.stage.deploy(part.variant, **part.variables)
+    version = scene.ground.home.deploy(part.variant, **part.variables)
     scene.say(f"deployed {part.variant}")
     return version, find_deployed_at(scene, version)
 

@@ -13,10 +13,12 @@ from backout.config.drills import UNGUARDED
 from backout.config.scalars import Duration
 from backout.config.schema.drill import OF_A_WORKER, WatchPart
 from backout.errors import BackoutError, UsageError
+from backout.model.drill import DrillPlace
 from backout.model.guard.signals import sum_counts
 from backout.private import make_private_folder, write_new
 from backout.twin import remote
-from backout.twin.stage import NAME, SCRIPT, Stage
+from backout.twin.stage import NAME, SCRIPT
+from backout.wiring.drills.homes import make_home
 from backout.wiring.drills.trial import LONGEST_S, Trial
 from backout.wiring.drills.visits import Visitors
 
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
     from backout.config.schema.drill import FaultPart
     from backout.runbook.toolbox import Toolbox
     from backout.twin.lifecycle import TwinStatus
+    from backout.twin.stage import Stage
 
-_LISTED: Final = 10
-"""The provider lists so many deployments."""
 _FEW_ERRORS: Final = 0.002
 _ENOUGH: Final = 0.5
 """Of the visitors that are to come, so many come to a busy machine."""
@@ -53,6 +54,7 @@ class Ground:
         say: hears what is done, a line at a time.
         rules: of production, for its simulation.
         beside: another place, whose twin this one uses as well, with an application and visitors of its own.
+        place: of the application: the twin of Cloudflare, or plain hosts.
     """
 
     def __init__(
@@ -62,13 +64,15 @@ class Ground:
         rules: Mapping[str, dict[str, object]] | None = None,
         *,
         beside: Ground | None = None,
+        place: DrillPlace = DrillPlace.TWIN,
     ) -> None:
         self.directory = directory
         self.good = ""
         self._say = say
         self._rules = rules or {}
         self._beside = beside
-        self._stage = Stage(directory / _STAGE, tied=True, name=NAME if beside is None else f"{NAME}-2")
+        self.home = make_home(place, directory / _STAGE, name=NAME if beside is None else f"{NAME}-2")
+        self._stage = self.home.stage
         self._visitors: Visitors | None = None
         self._rate_per_s = 0.0
         self._calm_since = 0.0
@@ -88,7 +92,7 @@ class Ground:
 
     @property
     def stage(self) -> Stage:
-        """The sample application, and wrangler."""
+        """The sample application."""
         return self._stage
 
     def open(self) -> None:
@@ -106,7 +110,7 @@ class Ground:
         else:
             make_private_folder(self.directory)
             self._stage.join(self._beside.twin)
-        self.good = self._stage.deploy("good")
+        self.good = self.home.deploy("good")
         self._calm_since = time.time()
         self.welcome(_RATE_PER_S)
         proof = self.make_trial(_PROVEN_IN, journal=False)
@@ -165,7 +169,7 @@ class Ground:
         rules = self._rules if is_simulation else None
         past_s = max(float(watch.baseline), time.time() - self._find_past_start())
         criteria = replace(watch, baseline=Duration(past_s))
-        trial = Trial(folder, self._stage, criteria, journal=known, more=more, rules=rules, notify=notify)
+        trial = Trial(folder, self.home, criteria, journal=known, more=more, rules=rules, notify=notify)
         self._trials.append(trial)
         if self._is_over:
             trial.close()
@@ -204,7 +208,8 @@ class Ground:
         tools = self.make_trial(drill.file.watch).tools()
         if tools.deployments.history()[0].sole != self.good:
             tools.deployments.activate(self.good, message="pushed", force=True)
-        _forget_remarks(tools)
+        _forget_remarks(tools, self.home.listed)
+        self.home.tidy()
         if visitors is not None:
             if drill.file.procedure not in UNGUARDED:
                 self.await_past(tools, drill, self.good)
@@ -262,14 +267,18 @@ class Ground:
 
 
 def open_ground(
-    directory: Path, say: Callable[[str], None], rules: Mapping[str, dict[str, object]] | None = None
+    directory: Path,
+    say: Callable[[str], None],
+    rules: Mapping[str, dict[str, object]] | None = None,
+    *,
+    place: DrillPlace = DrillPlace.TWIN,
 ) -> Ground:
     """Return the place, set up; it is stopped again where that fails. Arguments as of `Ground`.
 
     Raises:
         BackoutError: it could not be set up.
     """
-    ground = Ground(directory, say, rules)
+    ground = Ground(directory, say, rules, place=place)
     try:
         ground.open()
     except BaseException:
@@ -279,9 +288,9 @@ def open_ground(
     return ground
 
 
-def _forget_remarks(tools: Toolbox) -> None:
+def _forget_remarks(tools: Toolbox, listed: int) -> None:
     """Push what backout wrote out of the provider's list, by deploying what is live again and again."""
     history = tools.deployments.history()
     said = [number for number, deployment in enumerate(history) if deployment.message.startswith("[backout")]
-    for _ in range(_LISTED - min(said) if said else 0):
+    for _ in range(listed - min(said) if said else 0):
         tools.deployments.deploy(history[0].shares, message="pushed", force=True)

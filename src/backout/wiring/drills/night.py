@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
@@ -21,13 +19,14 @@ from backout.wiring.drills.deployment import (
 from backout.wiring.drills.witness import Witness
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backout.model.drill import Measured
     from backout.wiring.drills.deployment import Scene
 
 _SECRET: Final = "PAYMENTS_API_KEY"  # noqa: S105 - the name of one
 _ROTATED: Final = "EMAIL_API_KEY"
 _MIGRATION: Final = "20991231000000_rename_price"
-_PATIENCE_S: Final = 30.0
 
 
 def perform_hotfix(scene: Scene) -> Measured:
@@ -39,7 +38,7 @@ def perform_hotfix(scene: Scene) -> Measured:
     guard = start_guard(scene)
     _, since = deploy(scene)
     guard.await_words('"type":"tick"')
-    hotfix = scene.ground.stage.deploy("good")
+    hotfix = scene.ground.home.deploy("good")
     scene.say("deployed the hotfix")
     with Witness(scene.ground.stage) as witness:
         ended = guard.await_end()
@@ -121,8 +120,8 @@ def perform_missing_secret(scene: Scene) -> Measured:
             ended = guard.await_end()
         return measure(scene, ended, version, since, witness.measure_loss())
     finally:  # what is uploaded next would inherit it
-        with suppress(OSError):
-            call_api(scene, "DELETE", f"secrets/{_SECRET}")
+        with suppress(BackoutError):
+            scene.ground.home.remove_secret(_SECRET)
 
 
 def perform_destructive_migration(scene: Scene) -> Measured:
@@ -179,14 +178,3 @@ def make_dead_channels(folder: Path) -> dict[str, object]:
         "webhook": {"url_file": str(url), "secret_file": str(secret)},
         "smtp": {"host": "127.0.0.1", "port": 9, "security": "none", "from": "a@example.com", "to": ["b@example.com"]},
     }
-
-
-def call_api(scene: Scene, method: str, path: str) -> None:
-    """Call the API of the Worker as another tool would. Raises OSError: it answers something else than yes."""
-    twin = scene.ground.twin
-    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{scene.ground.stage.script}/{path}"
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - the twin, on loopback
-    with urllib.request.urlopen(request, timeout=_PATIENCE_S):  # noqa: S310 - same
-        pass

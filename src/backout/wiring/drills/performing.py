@@ -108,6 +108,5 @@ def perform_drill(ground: Ground, drill: Drill, say: Callable[[str], None]) -> D
         trial.close()
     expected = drill.expected
     missed = judge_drill(expected, drill.file.limits.as_model(), measured)
-    return DrillResult(
-        drill.name, drill.file.environment, expected, measured, missed, round(at, 3), round(time.time() - at, 3)
-    )
+    place, took_s = ground.home.place, round(time.time() - at, 3)
+    return DrillResult(drill.name, place, expected, measured, missed, round(at, 3), took_s)

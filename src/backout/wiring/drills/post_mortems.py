@@ -100,8 +100,8 @@ def perform_knight(scene: Scene) -> Measured:
     """
     stage, tools = scene.ground.stage, scene.trial.tools()
     stage.query("CREATE TABLE IF NOT EXISTS public.flags (name text PRIMARY KEY)")
-    new = stage.deploy(scene.drill.file.deploy.variant)
-    old = stage.deploy(_OLD)
+    new = scene.ground.home.deploy(scene.drill.file.deploy.variant)
+    old = scene.ground.home.deploy(_OLD)
     try:
         scene.ground.await_past(tools, scene.drill, old)
         guard = start_guard(scene)

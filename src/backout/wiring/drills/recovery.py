@@ -1,4 +1,4 @@
-"""Everything is damaged at once, or the one who was bringing it back is gone: `backout recover` on the twin."""
+"""Everything is damaged at once, or the one who was bringing it back is gone: `backout recover`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from backout.analysis.drills import find_bad
 from backout.errors import BackoutError
 from backout.model.drill import Loss
 from backout.private import make_private_folder, write_over
-from backout.twin import remote
 from backout.wiring.drills.backups import backed_up, count_wrong, make_backups, write_over_rows
 from backout.wiring.drills.data import (
     APART_S,
@@ -28,7 +27,6 @@ from backout.wiring.drills.data import (
     tell,
 )
 from backout.wiring.drills.deployment import deploy, make_bad
-from backout.wiring.drills.night import call_api
 from backout.wiring.drills.witness import Witness
 
 if TYPE_CHECKING:
@@ -79,9 +77,9 @@ def perform_everything(scene: Scene) -> Measured:
     Raises:
         BackoutError: what this rests on could not be made, or a part was not taken back.
     """
-    with _prepared(scene) as witness, open_bucket(scene.ground.twin) as bucket:
+    with _prepared(scene) as witness, open_bucket(scene.ground) as bucket:
         version, _ = deploy(scene)
-        call_api(scene, "DELETE", f"secrets/{_SECRET}")
+        scene.ground.home.remove_secret(_SECRET)
         damage = _alter_data(scene, witness)
         began = time.time()
         ended = scene.trial.run("recover", *_name_damage(damage), "--json")
@@ -100,8 +98,8 @@ def perform_left_fence(scene: Scene) -> Measured:
     Raises:
         BackoutError: as `perform_everything`; `status` does not say that the application is closed.
     """
-    with _prepared(scene) as witness, open_bucket(scene.ground.twin) as bucket:
-        damage = _alter_data(scene, witness)
+    with _prepared(scene) as witness, open_bucket(scene.ground) as bucket:
+        live, damage = scene.trial.find_live(), _alter_data(scene, witness)
         began = time.time()
         gone = scene.trial.start("recover", *_name_damage(damage), "--json")
         gone.await_words(_FENCED, on_stderr=True, times=2)  # once in the plan
@@ -113,17 +111,17 @@ def perform_left_fence(scene: Scene) -> Measured:
         ended = scene.trial.run("recover", "--json")
         restored_at = time.time()
         spoiled = count_spoiled(bucket)
-    return _tell(scene, ended, scene.ground.good, damage, (began, restored_at), witness, spoiled)
+    return _tell(scene, ended, live, damage, (began, restored_at), witness, spoiled)
 
 
 @contextlib.contextmanager
 def _prepared(scene: Scene) -> Iterator[Witness]:
     """Have backups, objects, and a recovery point, and the application log in by its own role, until the block ends."""
-    twin = scene.ground.twin
-    remote.set_database_role(twin, _ROLE)
+    home = scene.ground.home
+    home.log_in_as(_ROLE, urlsplit((scene.ground.planted / "app-url").read_text(encoding="ascii")))
     try:
         with backed_up(scene), Witness(scene.ground.stage) as witness:
-            with open_bucket(twin) as bucket:
+            with open_bucket(scene.ground) as bucket:
                 put_objects(bucket)
             marked = scene.trial.run("recover", "--mark", _POINT, "--json")
             if marked.code != 0:
@@ -133,12 +131,12 @@ def _prepared(scene: Scene) -> Iterator[Witness]:
     finally:
         if scene.trial.run("status", "--json").record.get("closed") is not None:  # else no other drill could go on
             scene.trial.run("unfence", *WHY, "--json")
-        remote.set_database_role(twin, None)
+        home.log_in_as(None)
         scene.ground.mark_disturbed()
 
 
 def _alter_data(scene: Scene, witness: Witness) -> Damage:
-    with open_bucket(scene.ground.twin) as bucket:
+    with open_bucket(scene.ground) as bucket:
         alter_objects(bucket)
     damage = write_over_rows(scene, witness)
     time.sleep(APART_S)

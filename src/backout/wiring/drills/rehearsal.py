@@ -61,20 +61,20 @@ class _Tick(Value, frozen=True):
 
 
 def perform_six_steps(scene: Scene) -> Measured:
-    """Rehearse on the twin, with the real wrangler.
+    """Rehearse on the twin.
 
     Raises:
         BackoutError: as `perform_steps`.
     """
-    stage, part = scene.ground.stage, scene.drill.file.deploy
+    home, part = scene.ground.home, scene.drill.file.deploy
     tools = scene.trial.tools()
     since = time.time()
-    with Witness(stage) as witness:
+    with Witness(home.stage) as witness:
         measured = perform_steps(
             scene.trial,
             tools,
-            lambda: _forget(stage.deploy("good")),
-            lambda: _forget(stage.deploy(part.variant, **part.variables)),
+            lambda: _forget(home.deploy("good")),
+            lambda: _forget(home.deploy(part.variant, **part.variables)),
             scene.say,
         )
     bad = find_bad(scene.visits, BadAnswers(), since, time.time())

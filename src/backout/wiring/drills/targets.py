@@ -88,7 +88,7 @@ def deploy_another_stable(scene: Scene) -> str:
     Raises:
         BackoutError: it does not come to rest.
     """
-    version = scene.ground.stage.deploy(_OTHER)
+    version = scene.ground.home.deploy(_OTHER)
     tools = scene.trial.tools()
     code = tools.versions.detail(version).code_hash
     mark = VersionMark(Mark.STABLE, VersionId(version), code, tools.clock.now(), "guard-1", "a drill")

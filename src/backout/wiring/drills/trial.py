@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backout.config.schema.drill import WatchPart
     from backout.providers.child_environment import ChildEnvironment
     from backout.runbook.toolbox import Toolbox
-    from backout.twin.stage import Stage
+    from backout.wiring.drills.homes import Home
 
 LONGEST_S: Final = 300.0
 """No command of a drill takes longer, on a busy machine either."""
@@ -174,7 +174,7 @@ class Trial(Runner):
 
     Args:
         folder: made anew.
-        stage: the application that it is about, in whose folder the database's URL lies.
+        home: of the application that it is about, in whose folder the database's URL lies.
         watch: its criteria.
         journal: the journal that it begins with a copy of, None: an empty one.
         more: further tables of its environment, by name.
@@ -185,7 +185,7 @@ class Trial(Runner):
     def __init__(
         self,
         folder: Path,
-        stage: Stage,
+        home: Home,
         watch: WatchPart,
         *,
         journal: Path | None = None,
@@ -196,7 +196,7 @@ class Trial(Runner):
         shutil.rmtree(folder, ignore_errors=True)
         make_private_folder(folder)
         super().__init__(folder, folder / "backout.toml", ENVIRONMENT)
-        tables = merge_rules({**_make_tables(stage, watch), **(more or {})}, rules or {})
+        tables = merge_rules({**_make_tables(home, watch), **(more or {})}, rules or {})
         write_over(self.config, _format_config(tables, notify or {}).encode())
         if journal is not None:
             for file in journal.parent.glob(f"{journal.name}*"):
@@ -212,22 +212,12 @@ class Trial(Runner):
         return self.tools().deployments.history()[0].main
 
 
-def _make_tables(stage: Stage, watch: WatchPart) -> dict[str, object]:
-    twin = stage.twin
-    port = str(twin.ingress_url).rsplit(":", 1)[-1]
-    token = str(twin.api_token_file)
+def _make_tables(home: Home, watch: WatchPart) -> dict[str, object]:
+    url = str(home.stage.directory / "database-url")
     return {
-        "health": {"url": f"http://{stage.script}.localhost:{port}/health"},
+        **home.make_tables(),
         "services": {"database": "critical", "storage": "critical", "email": "degradable"},
-        "database": {"provider": "postgres", "url_file": str(stage.directory / "database-url"), "migrations": "prisma"},
-        "traffic": {"provider": "twin", "url": f"{twin.ingress_url}/twin/v1", "token_file": token},
-        "platform": {
-            "provider": "cloudflare",
-            "account_id": twin.account_id,
-            "script": stage.script,
-            "api_base_url": twin.api_base_url,
-            "token_file": token,
-        },
+        "database": {"provider": "postgres", "url_file": url, "migrations": "prisma"},
         "criteria": {
             "error_rate": {"below": watch.error_rate_below, "for": float(watch.error_rate_for)},
             "watch": float(watch.lasts),

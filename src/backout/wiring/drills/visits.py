@@ -32,7 +32,7 @@ class Visitors:
     def __init__(self, stage: Stage, rate_per_s: float, kind: str = "usual") -> None:
         self._visits: list[Visit] = []
         command = make_module_command(
-            *("backout.twin.traffic", "--url", str(stage.twin.ingress_url), "--host", f"{stage.script}.localhost"),
+            *("backout.twin.traffic", "--url", str(stage.twin.ingress_url), "--host", stage.host),
             *("--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S), "--visitors", kind),
         )
         self._process = subprocess.Popen(

@@ -90,7 +90,7 @@ class Witness:
         """Return the status of the answer, 0 when none came."""
         address = urlsplit(str(self._stage.twin.ingress_url))
         with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=_PATIENCE_S)) as connection:
-            headers = {"Host": f"{self._stage.script}.localhost", **({} if body is None else {"Content-Type": kind})}
+            headers = {"Host": self._stage.host, **({} if body is None else {"Content-Type": kind})}
             try:
                 connection.request(method, path, body, headers)
                 answer = connection.getresponse()
