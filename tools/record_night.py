@@ -200,7 +200,8 @@ def out_of_reach(night: Night) -> None:
     journal = night.folder / "journal.sqlite"
     kept = journal.read_bytes()
     journal.write_bytes(b"\xa5" * len(kept))
-    night.do("Does it still answer?", f"backout status {ENV}", f"backout card {ENV}", codes=(0, 1))
+    lines = ("status {env}", "card {env}", 'hold {env} --for 30m -m "the journal is damaged"', "unhold {env}")
+    night.do("Does it still answer?", *(f"backout {line.format(env=ENV)}" for line in lines), codes=(0, 1))
     journal.write_bytes(kept)
     night.do("Who was told?", f"backout notify list {ENV}")
 

@@ -1,13 +1,29 @@
-"""What `status` says to type next."""
+"""What `status` shows, and says to type next."""
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli_shell import make_shell
 
-from backout.cli.status import _list_next_commands
+from backout.cli.status import _format_text, _list_next_commands
+from backout.runbook.incident.status import read_status
+
+from line import Story
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_no_row_is_empty(quick_path: Path, tmp_path: Path) -> None:
+    """A label with nothing behind it says nothing."""
+    found = read_status(Story(quick_path / "journal.sqlite").tools())
+    shown = _format_text(make_shell(tmp_path), found, {"may_disarm": "nobody", "next": ""})
+    assert re.search(r"^  not set up +\S", shown, re.MULTILINE)
+    assert [line for line in shown.splitlines() if re.fullmatch(r"  \S+( \S+)* *", line)] == []
 
 
 @pytest.mark.parametrize("troubles", [(), ("3 % of requests fail",)])

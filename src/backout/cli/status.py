@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.history.remarks import get_text
-from backout.cli.status_record import NOT_BUILT, list_parts, make_health_record, make_marks_record, make_status_record
+from backout.cli.status_record import list_parts, make_health_record, make_marks_record, make_status_record
 from backout.cli.support.in_need import format_health
 from backout.cli.support.options import command, pass_shell
 from backout.cli.support.style import Tone
@@ -210,12 +210,13 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
             else f"{found.drill.name} passed {format_ago(found.drill.at, now)}",
         ),
         ("not set up", ", ".join(name for name, there in list_parts(found) if not there)),
-        *([("not built", ", ".join(NOT_BUILT))] if NOT_BUILT else []),
     ]
     head = f"{style.strong(situation.environment)}  {_format_summary(style, found)}"
     heads = wrap_text(head, style.width, hanging=" " * (len(situation.environment) + 4))
     closed = [] if found.closed is None else wrap_text(_format_closed(style, found.closed, ours), style.width)
-    return "\n".join([*closed, *heads, *format_fields(rows, style.width, paint=paint_for(style))])
+    return "\n".join(
+        [*closed, *heads, *format_fields([row for row in rows if row[1]], style.width, paint=paint_for(style))]
+    )
 
 
 def _format_closed(style: Style, closed: Outage, now: float) -> str:

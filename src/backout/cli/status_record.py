@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from backout.model.checkup import CheckState
 from backout.model.setting import describe_setting
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from backout.report.guard.run_end import RunEnd
     from backout.runbook.incident.status import Status, TrafficLook
     from backout.runbook.recover.deadline import Outage
-
-
-NOT_BUILT: Final[tuple[str, ...]] = ()
-"""Parts that no setting turns on; shown, so that silence is not taken for safety."""
 
 
 def _make_closed_record(closed: Outage) -> dict[str, object]:
@@ -80,7 +76,7 @@ def make_status_record(found: Status) -> dict[str, object]:
         "troubles": list(found.troubles),
         "unmeasured": list(found.unmeasured),
         "not_set_up": [name for name, there in list_parts(found) if not there],
-        "not_built": list(NOT_BUILT),
+        "not_built": [],  # what no setting turns on: nothing any more
     }
 
 
