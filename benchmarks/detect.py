@@ -14,6 +14,8 @@ most 4 of 10,000 rolled back for each noise, and at 5 requests/s and more 90 % e
 `--noise NAME` measures healthy watches of a noise alone, by backout alone, with the default `slow_start`. Goal: at most
 4 of 10,000 rolled back for each noise.
 
+`--blips` measures failures of two seconds that heal, which are no reason to roll back, and failures that go on.
+
 With `--against COMMIT` the detector of that commit judges the same watches of bad deployments beside today's;
 `new_over_old` is the mean delay. Goal: at most 1.03.
 """
@@ -27,7 +29,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared import answers_report, answers_runs, detect_against, versions
+from shared import answers_report, answers_runs, blips, detect_against, versions
 from shared import detect_report as report
 from shared import measure as shared
 from shared.detect_chart import chart
@@ -66,6 +68,7 @@ def main() -> None:
         metavar="NAME",
         help=f"measure healthy watches of this noise alone; may be repeated: {', '.join(Noise)}",
     )
+    parser.add_argument("--blips", action="store_true", help="measure failures that heal after two seconds")
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     if options.for_minutes < float("inf") and not (options.answers and options.keep):
@@ -79,6 +82,9 @@ def main() -> None:
         return
     if options.noise:
         _noise(options, size)
+        return
+    if options.blips:
+        _blips(options, size)
         return
     try:
         figures = measure(plan(size), options.seed, alone=plan_alone(size), jobs=options.jobs, keep=options.keep)
@@ -130,6 +136,18 @@ def _noise(options: argparse.Namespace, size: str) -> None:
         print(shared.as_json(report.noise_record(figures)))
         return
     print(report.noise_text(figures))
+    print(f"{sum(os.times()[:4]):.0f} s of CPU")
+
+
+def _blips(options: argparse.Namespace, size: str) -> None:
+    found = blips.measure(blips.plan(size), options.seed, options.jobs)
+    if options.write_docs:
+        page = DOCS / "research" / "detection.md"
+        report.write_into(page, blips.text(found), "blips", f"{size} counts, seed {options.seed}")
+    if options.json:
+        print(shared.as_json(blips.record(found)))
+        return
+    print(blips.text(found))
     print(f"{sum(os.times()[:4]):.0f} s of CPU")
 
 
