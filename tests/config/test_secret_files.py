@@ -101,7 +101,7 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "database.backup.store.credentials_file": lambda c: c.backup_access(),
     "database.managed.token_file": lambda c: c.managed_token(),
     "storage.credentials_file": lambda c: c.storage_access(),
-    "storage.history_key_file": lambda c: c.history_key(),
+    "storage.history_key_file": lambda c: c.history_keys(),
     "traffic.token_file": lambda c: c.traffic_token(),
     "traffic.basic_file": lambda c: c.traffic_token(basic=True),
     "traffic.recorder.credentials_file": lambda c: c.recorder_access(),

@@ -37,9 +37,8 @@ from backout.runbook.guard.watch_notes import WatchNotes
 from backout.runbook.observe import add_details, observe_application
 from backout.runbook.probing.looks import (
     Looks,
-    find_connections_before,
+    add_looks_before,
     find_health_before,
-    find_last_look,
     find_long_down,
     find_probes_before,
     remember,
@@ -253,12 +252,7 @@ class Watch(Action[WatchStep, WatchResult]):
             long_down=find_long_down(tools, old, since),
             probed=find_probes_before(tools, old, since) if tools.health is not None else None,
         )
-        usual = find_last_look(tools, old)
-        if usual is not None:
-            detector.add_usual_health(usual)
-        use = find_connections_before(tools, old, since)
-        if use is not None:
-            detector.add_connections(use)
+        add_looks_before(detector, tools, old, since)
         for at, share in later:
             detector.set_split(at, share)
         return detector

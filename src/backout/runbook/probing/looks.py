@@ -25,6 +25,7 @@ from backout.runbook.probing.prober import Prober
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from backout.analysis.detector.decision import Detector
     from backout.model.guard.policy import SyntheticCheck
     from backout.model.guard.signals import Counts
     from backout.ports import Connections, HealthCheck
@@ -215,6 +216,16 @@ def _list_probes(tools: Toolbox, seen: Seen) -> Iterator[tuple[str, bool]]:
             yield HEALTH, report.is_down or any(map(tools.policy.is_critical, down))
     for answer in seen.synthetic:
         yield answer.path, answer.failed
+
+
+def add_looks_before(detector: Detector, tools: Toolbox, old: str, since: float) -> None:
+    """Give a detector what the old version's health endpoint usually answers, and how full the database was with it."""
+    usual = find_last_look(tools, old)
+    if usual is not None:
+        detector.add_usual_health(usual)
+    use = find_connections_before(tools, old, since)
+    if use is not None:
+        detector.add_connections(use)
 
 
 def find_connections_before(tools: Toolbox, old: str, since: float) -> ConnectionUse | None:
