@@ -53,7 +53,7 @@ DRIFT_BUCKETS = 1
 
 
 MOST_UNCOMPARED = 0.2
-"""With more of the answers on routes that were not asked for before, no version is called healthy."""
+"""With more of the answers slow, on routes that were not asked for before, no version is called healthy."""
 
 
 class CountedState(TypedDict):
@@ -89,7 +89,8 @@ class CountedTraffic:
         beside: those of the version before, meanwhile.
         first_bad_at: when a request or a probe failed first (Unix seconds), None: none has.
         slow_from: latency counts from that time on (Unix seconds).
-        uncompared: answers whose response time was not compared, those of them with a route's name, and all others.
+        uncompared: answers whose response time was not compared, those of them with a route's name that took longer
+            than the p95 of all routes before, and all others.
     """
 
     def __init__(
@@ -237,9 +238,11 @@ class CountedTraffic:
         latencies = list_latencies(row)
         found = count_slower(latencies.items(), self._usual, DRIFT_BUCKETS if drifts else 0)
         if is_new:
-            new = {name: sum(latency.values()) for name, latency in latencies.items() if name not in self._usual}
-            named = sum(number for name, number in new.items() if name not in (NAMELESS, OTHER))
-            self.uncompared = list(map(add, self.uncompared, (sum(new.values()), named, found.total)))
+            new = {name: latency for name, latency in latencies.items() if name not in self._usual}
+            named = (latency for name, latency in new.items() if name not in (NAMELESS, OTHER))
+            slow = sum(_count_slower(latency, self._edges[1] + DRIFT_BUCKETS) for latency in named)
+            without = sum(sum(latency.values()) for latency in new.values())
+            self.uncompared = list(map(add, self.uncompared, (without, slow, found.total)))
         return found if found.total else None
 
     def _count_extreme(self, row: Counts) -> tuple[tuple[int, int], ...]:
@@ -320,13 +323,13 @@ class CountedTraffic:
         """Return how many response times could not be compared, None where all could.
 
         Args:
-            much: only where answers on routes that were not asked for before are too many to call a version healthy.
+            much: only where too many of those on new routes are slow to call a version healthy.
         """
-        without, named, compared = self.uncompared
-        if not without or (much and named <= MOST_UNCOMPARED * (without + compared)):
+        without, slow, compared = self.uncompared
+        if not without or (much and slow <= MOST_UNCOMPARED * (without + compared)):
             return None
-        of = count(without + compared, "request")
-        return f"response times of {without:,} of {of} could not be compared (routes not asked for before)"
+        told = f"response times of {without:,} of {count(without + compared, 'request')} could not be compared"
+        return f"{told} (routes not asked for before)" + (f"; {slow:,} of them are slow" if much else "")
 
     def slow_for_now(self) -> str | None:
         """Return that answers are slow just now, though not for long enough to be a reason, or None."""
