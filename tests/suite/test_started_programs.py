@@ -20,6 +20,7 @@ ONE_PROCESS = {
     "providers/postgres/restore/wal_search.py": "pg_waldump: it reads, and ends when nobody reads from it",
     "providers/postgres/server/binaries.py": "--version",
     "providers/postgres/server/launcher.py": "the server, tied to us: it ends its own processes",
+    "wiring/drills/homes.py": "`ln` and `mv`, and a module of ours with a limit",
     "wiring/drills/visits.py": "a module of ours, tied to us",
     "wiring/units.py": "systemd-analyze: it reads, and has a limit",
     "providers/events/work.py": "a module of ours, which ends with its input",

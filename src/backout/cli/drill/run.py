@@ -6,7 +6,7 @@ import contextlib
 import functools
 import secrets
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +18,7 @@ from backout.cli.drill.support import (
     directory_option,
     drills_option,
     leave_out,
+    list_rest,
     make_teller,
     open_history,
     read_config,
@@ -113,13 +114,13 @@ def run(
             "no run of drills to go on with", where="backout drill run --resume", hint="backout drill list"
         )
     records = [each for each in before if each.result is not None]
-    rest = _list_rest(chosen * times, records)
+    rest = list_rest(chosen * times, records)
     if dry_run:
         return _show_plan(shell, rest, 1 if resume else times, directory)
     if rest:
         batch = before[0].batch if before else f"drills-{secrets.token_hex(4)}"
         try:
-            performer = _Performer(config, choose_folder(shell, directory), place, make_teller(shell))
+            performer = _Performer(config, choose_folder(shell, directory), make_teller(shell), place)
             pairs = place is DrillPlace.TWIN and (every if in_pairs is None else in_pairs)
             for record in _perform_all(performer, journal, rest, batch, in_pairs=pairs):
                 records.append(record)  # noqa: PERF402 - what has ended is known after Ctrl-C, too
@@ -135,17 +136,6 @@ def run(
     if config is not None:
         name_runbook(shell, config)
     return code
-
-
-def _list_rest(wanted: Sequence[Drill], ended: Sequence[DrillRecord]) -> tuple[Drill, ...]:
-    """Return what is still to be run."""
-    done, rest = Counter(each.name for each in ended), []
-    for drill in wanted:
-        if done[drill.name] > 0:
-            done[drill.name] -= 1
-        else:
-            rest.append(drill)
-    return tuple(rest)
 
 
 def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Path) -> int:
@@ -207,7 +197,13 @@ def _perform_all(
 class _Performer:
     """Performs drills; the twin is started for the first one that takes place on it."""
 
-    def __init__(self, config: Config | None, folder: Path, place: DrillPlace, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config | None,
+        folder: Path,
+        say: Callable[[str], None],
+        place: DrillPlace = DrillPlace.TWIN,
+    ) -> None:
         self._config = config
         self.folder = folder
         self.place = place
@@ -250,7 +246,12 @@ class _Log:
     """What is recorded and said of each drill: its beginning before anything is done, its end after it."""
 
     def __init__(
-        self, journal: Journal, batch: str, say: Callable[[str], None], number: int, place: DrillPlace
+        self,
+        journal: Journal,
+        batch: str,
+        say: Callable[[str], None],
+        number: int,
+        place: DrillPlace = DrillPlace.TWIN,
     ) -> None:
         from backout.wiring.drills.records import read_actor
 

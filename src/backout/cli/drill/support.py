@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,3 +135,14 @@ def make_teller(shell: Shell) -> Callable[[str], None]:
         shell.output.say(f"{style.dim(f'{time.monotonic() - began:6.1f} s')}  {text}")
 
     return say
+
+
+def list_rest(wanted: Sequence[Drill], ended: Sequence[DrillRecord]) -> tuple[Drill, ...]:
+    """Return what is still to be run."""
+    done, rest = Counter(each.name for each in ended), []
+    for drill in wanted:
+        if done[drill.name] > 0:
+            done[drill.name] -= 1
+        else:
+            rest.append(drill)
+    return tuple(rest)
