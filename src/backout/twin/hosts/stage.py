@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from backout.twin.lifecycle import TwinStatus
 
 BUNDLE = "server.cjs"
-_ENTRY = 'import app from "./variants/{variant}.js";\nimport {{ serve }} from "./node/serve.js";\nserve(app);\n'
+_ENTRY = """import app from "./variants/{variant}.js";
+import {{ serve }} from "./node/serve.js";
+serve(app, {{ ...process.env, ...{variables} }});
+"""
 _BUILD_S, _PUSH_S = 60.0, 120.0
 
 
@@ -70,8 +73,12 @@ class HostsStage(Stage):
         super().clear()
         shutil.rmtree(self.directory / "build", ignore_errors=True)
 
-    def build(self, variant: str) -> Path:
+    def build(self, variant: str, variables: Mapping[str, str] | None = None) -> Path:
         """Build a variant for Node into one file, and return its folder.
+
+        Args:
+            variant: of the application.
+            variables: that the code has as its own, as a Worker has its `vars`: they are no secrets.
 
         Raises:
             UsageError: there is no such variant, or Node is not installed.
@@ -88,7 +95,7 @@ class HostsStage(Stage):
                 *("--log-level=error", f"--outfile={folder / BUNDLE}"),
             ),
             cwd=self.application / "src",
-            input=_ENTRY.format(variant=variant),
+            input=_ENTRY.format(variant=variant, variables=json.dumps(dict(variables or {}))),
             capture_output=True,
             text=True,
             timeout=_BUILD_S,
@@ -117,14 +124,11 @@ class HostsStage(Stage):
 
     def list_deploy_words(self, variant: str, variables: Mapping[str, str]) -> tuple[str, ...]:
         """Build a variant, and return the words that push it with these variables. Raises as `build`."""
-        folder = self.build(variant)
-        own = self._secrets.read_text(encoding="utf-8")
-        env_file = self.directory / "release.env"
-        write_private(env_file, own + "".join(f"{name}={value}\n" for name, value in variables.items()))
+        folder = self.build(variant, variables)
         code = hashlib.sha1((folder / BUNDLE).read_bytes(), usedforsecurity=False).hexdigest()
         return (
             *("backout", "release", "push", str(folder), "-e", ENVIRONMENT, "--config", str(self.config_file)),
-            *("--env-file", str(env_file), "-m", variant, "--json", "--no-input"),
+            *("--env-file", str(self._secrets), "-m", variant, "--json", "--no-input"),
             *("--commit", code),  # each variant stands for a commit of its own, whatever is checked out around it
         )
 
