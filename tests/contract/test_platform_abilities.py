@@ -17,7 +17,7 @@ from backout.errors import NewestNotLive, ProviderRejected, Refused
 from backout.model.platform import CacheState, QueueState
 from backout.model.remark import Remark, RemarkKind
 from backout.model.secrets import SecretValues
-from backout.providers.caddy.lines import make_equivalents
+from backout.providers.caddy.lines import Place, make_equivalents
 from backout.providers.caddy.route import LOGGED_ADDRESS, MAINTENANCE_SOCKET
 from backout.providers.caddy.versions import CaddySecretWriter
 from backout.providers.cloudflare.bundles import CloudflareBundles
@@ -289,7 +289,7 @@ def test_without_the_server_there_is_no_page_and_no_secret_is_set_in_one(behind_
 def test_the_line_that_shows_a_page_by_hand_does(behind_caddy: CaddyHost) -> None:
     """Typed as the plan has it, twice; and the line of the release ends it."""
     host = behind_caddy
-    lines = make_equivalents(host.releases.folder, "http://127.0.0.1/health")
+    lines = make_equivalents((Place(host.releases.folder),), "http://127.0.0.1/health")
     for _ in range(2):
         subprocess.run(["/bin/sh", "-c", lines.page], check=True)
         assert visit(host)[0] == 503
