@@ -95,10 +95,17 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions, place: Conf
         place: the environment in which the trial takes place, None for a local twin.
 
     Raises:
-        UsageError: a file or folder is missing or cannot be read, or the head is none of the migrations.
+        UsageError: a file or folder is missing or cannot be read, the head is none of the migrations, or the code runs
+            elsewhere than on Workers.
         AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
     """
-    settings = config.environment.certify
+    settings, platform = config.environment.certify, config.environment.platform
+    if not platform.is_cloudflare:
+        raise UsageError(
+            f"a trial runs code as Workers on a local twin, and {config.name} runs elsewhere ({platform.provider})",
+            where=f"{config.path.name}: environments.{config.name}.platform",
+            hint=f"backout db migrations check -e {config.name}  # whether old code runs after them, by their SQL",
+        )
     _check_database(config, options)
     if place is not None and settings.data == "clone":
         raise UsageError(
