@@ -111,7 +111,7 @@ def test_a_release_is_pushed_to_every_host_and_switched_on_each(hosts: SshHosts)
         assert (host.releases / second / "app" / "run.sh").stat().st_mode & 0o111
         assert (host.releases / second / "environment").stat().st_mode & 0o077 == 0
         left = {each.name for each in host.releases.iterdir()} - {first, second}
-        assert left == {".tag", ".lock", ".show.sock", ".deployments", "live", "ledger.jsonl"}
+        assert left == {".tag", ".lock", ".show.sock", ".503.sock", ".deployments", "live", "ledger.jsonl"}
 
 
 @pytest.mark.long

@@ -101,7 +101,9 @@ def test_a_lost_slot_that_names_a_position_again_is_replaced(lab: Lab) -> None:
     confirm(lab, slot, parse_lsn(str(position)))
     started = lab.backout("db", "wal", "start")
     assert started.code == 0, started.err
-    assert lab.value("SELECT wal_status FROM pg_replication_slots") == "reserved"
+    until(
+        lambda: lab.value("SELECT wal_status FROM pg_replication_slots") == "reserved", what="the slot is another one"
+    )
 
 
 def confirm(lab: Lab, slot: str, position: int) -> None:

@@ -21,7 +21,9 @@ BRANCH = ("created", "finalized", "deleted")
 """What is done to a vendor's branch, the one kind that ends with a value."""
 UNTOLD = {
     "schema.proof": "what became of statements on a side; `db prove` tells it, and a rollback that it refuses",
-    **dict.fromkeys(("drill.started", "drill.ended", "drill.failed"), "no incident: `drill history` tells it"),
+    **dict.fromkeys(
+        (f"drill.{what}" for what in ("started", "ended", "failed", "breaks")), "no incident: `drill history` has it"
+    ),
     "database.unsigned.proved": "a side of an unsigned backup came up: the acceptance of that backup is told",
 }
 

@@ -183,6 +183,7 @@ READS = {
     "wiring/checkup/__init__.py": "when something was deployed last",
     "wiring/drills/deployment.py": "a drill's own application, which has none",
     "wiring/drills/ground.py": "a drill's own application, which has none",
+    "wiring/drills/homes.py": "a drill's own application, which has none",
     "wiring/drills/night.py": "a drill's own application, which has none",
     "wiring/drills/post_mortems.py": "a drill's own application, which has none",
     "wiring/certify/staging.py": "put back as whatever was live in staging",

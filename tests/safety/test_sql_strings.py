@@ -73,12 +73,15 @@ def test_a_session_of_the_applications_is_opened_where_its_statements_are_sent()
         f"providers/postgres/{module}.py"
         for module in (
             *("schema/deploy", "schema/shadow", "schema/trials"),
+            "fence/commit_check",  # its statements are written in full
             "certify/database",  # made for a trial, of the team's own migrations, on a server that is thrown away
         )
     }
 
 
-@pytest.mark.parametrize("module", ["schema/deploy", "schema/trials", "schema/shadow", "server/session"])
+@pytest.mark.parametrize(
+    "module", ["schema/deploy", "schema/trials", "schema/shadow", "server/session", "fence/commit_check"]
+)
 def test_our_own_statements_there_are_written_in_full(module: str) -> None:
     """Functions, operators, types and tables bear their schema; a string that nobody can read is an error."""
     strange = []

@@ -22,7 +22,6 @@ PROMETHEUS = TESTS / "contract" / "test_prometheus.py"
 
 SIBLINGS = {
     "contract/test_fence_beside.py": "contract/test_fence.py",
-    "contract/test_fence_postgres.py": "contract/test_fence.py",
     "contract/test_fence_refusals.py": "contract/test_fence.py",
     "drill/test_caddy_kills.py": "drill/test_caddy_home.py",
     "drill/test_caddy_watches.py": "drill/test_caddy_home.py",

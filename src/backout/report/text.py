@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 _PICTURE: Final = re.compile(r"!\[(.*)\]\(([^()\s]+)\)")
-_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^()\s]+)\)")
+_LINK: Final = re.compile(r"\[([^\[\]]+)\]\(([^()\s]+)\)")
 _BAR: Final = re.compile(r"(?<!\\)\|")
 _RULE: Final = re.compile(r":?-+:?")
 

@@ -153,7 +153,7 @@ class ObjectStore:
         await self._until("master", ports.master, "/cluster/status", deadline, lambda body: b'"IsLeader":true' in body)
         self._spawn(
             program, "volume", *here, f"-port={ports.volume}", f"-port.grpc={ports.volume_grpc}",
-            f"-dir={directory / 'volume'}", f"-mserver={master}", "-max=200", "-preStopSeconds=0",
+            f"-dir={directory / 'volume'}", f"-mserver={master}", "-max=2000", "-preStopSeconds=0",
             "-minFreeSpace=100MiB",
         )  # fmt: skip
         self._spawn(

@@ -15,6 +15,8 @@ from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.model.value import Value
 from backout.private import write_over
+from backout.providers.caddy.releases import ALONE
+from backout.providers.caddy.route import LIVE
 from backout.providers.child_environment import ChildEnvironment, make_bare_environment, make_module_command
 from backout.twin import remote
 from backout.twin.hosts.stage import BUNDLE, HostsStage, find_node
@@ -174,8 +176,10 @@ class OnHosts:
         if not pushed.is_live:
             if not pushed.is_there:
                 raise BackoutError(f"backout release push failed: {pushed.said}", where=variant)
-            line = f"ln -s {pushed.release}/alone .by-hand && mv -T .by-hand live"
-            subprocess.run(["/bin/sh", "-c", line], cwd=str(self.stage.twin.releases), check=True, timeout=_PATIENCE_S)
+            releases = Path(self.stage.twin.releases)
+            by_hand = releases / ".by-hand"
+            by_hand.symlink_to(f"{pushed.release}/{ALONE}")
+            by_hand.replace(releases / LIVE)
         return pushed.release
 
     def make_deploy_call(self, variant: str, variables: Mapping[str, str]) -> DeployCall:
