@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
-pytestmark = pytest.mark.rotating("drills", 3)
+pytestmark = pytest.mark.rotating("drills", 4)
 
 KEY = "0f" * 32
 CUTS = by_extent(2, 3, proof=16)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from caddy_home import CaddyShop
 
+pytestmark = pytest.mark.rotating("nights on hosts", 3)
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[CaddyShop]:

@@ -14,7 +14,7 @@ from polling import until
 if TYPE_CHECKING:
     from drillbook import Drillbook
 
-pytestmark = pytest.mark.rotating("drills", 3)
+pytestmark = pytest.mark.rotating("drills", 4)
 
 
 @pytest.mark.long

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from haproxy_home import HaproxyShop
 
+pytestmark = pytest.mark.rotating("nights on hosts", 3)
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[HaproxyShop]:

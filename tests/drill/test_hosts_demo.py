@@ -22,6 +22,8 @@ from polling import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.rotating("nights on hosts", 3)
+
 KEYS = {
     "schema", "home", "run_id", "deployed_good_version", "deployed_bad_version", "live_version", "detected_after_s",
     "rolled_back_after_s", "requests_seen_by_bad_version", "bad_requests_served", "verified", "criteria", "results",

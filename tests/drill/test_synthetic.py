@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
-pytestmark = pytest.mark.rotating("synthetic requests", 2)
+pytestmark = pytest.mark.rotating("synthetic requests", 3)
 
 PATH = "/api/models"
 SENT = f'probe_every = "1s"\nsynthetic = {{ every = "200ms", paths = ["{PATH}", "/"] }}'

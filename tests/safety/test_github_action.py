@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
     from scripted_server import ScriptedServer
 
-pytestmark = pytest.mark.rotating("pipelines", 2)
+pytestmark = pytest.mark.rotating("pipelines", 3)
 
 GITHUB_PAGE = (ROOT / "docs" / "github.md").read_text(encoding="utf-8")
 ACTION = read_yaml((ROOT / "action.yml").read_text(encoding="utf-8"))

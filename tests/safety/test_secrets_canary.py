@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
-pytestmark = [pytest.mark.calm, pytest.mark.rotating("canaries of secrets", 2)]
+pytestmark = [pytest.mark.calm, pytest.mark.rotating("canaries of secrets", 3)]
 
 SURE = ("-m", "the deployment lost them", "--confirm", "production")
 SECRETS = """

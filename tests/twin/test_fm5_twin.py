@@ -20,7 +20,7 @@ from polling import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.rotating("sample application", 2)
+pytestmark = pytest.mark.rotating("sample application", 3)
 
 
 @pytest.fixture(scope="module")

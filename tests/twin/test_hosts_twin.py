@@ -26,6 +26,8 @@ from polling import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.rotating("nights on hosts", 3)
+
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[HostsStage]:
@@ -141,7 +143,7 @@ def test_node_gets_over_an_outage(stage: HostsStage, fault: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("sample application", 2)
+@pytest.mark.rotating("sample application", 3)
 @pytest.mark.parametrize("variant", rotated(list(DEFECTS), 3))
 def test_each_variant_shows_its_defect_on_node(stage: HostsStage, variant: str) -> None:
     """What a visitor gets is what a visitor of the Worker gets."""
