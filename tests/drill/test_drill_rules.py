@@ -67,4 +67,5 @@ def test_what_breaks_what_both_use_is_run_alone(tmp_path: Path) -> None:
     alone = {each.name for each in drills if each.file.needs_twin_alone}
     assert alone >= {"email-down", "api-limited", "token-revoked", "rows-corrupted", "objects-lost", "on-call-gone"}
     assert alone >= {"leaking-connections", "destructive-migration", "post-mortem-cloudflare-2019", "wal-gap"}
-    assert not alone & {"throws", "slow-tail", "blip-that-heals", "two-bad-targets", "rotated-secret", "no-traffic"}
+    assert alone >= {"slow-tail", "journal-lost"}  # how long answers take decides there
+    assert not alone & {"throws", "blip-that-heals", "two-bad-targets", "rotated-secret", "no-traffic"}
