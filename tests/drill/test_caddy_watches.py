@@ -73,6 +73,7 @@ def test_healthy_releases_stay(shop: CaddyShop, proof: Record) -> None:
     with shop.visited() as answers:
         wait_for_visits(answers, 1000)  # something to compare with
         for number in range(rounds):
+            shop.run("release", "prune", "--keep", "2")  # each release has a port, and there are twenty
             release = str(shop.push(f"good {number}").json["live"])
             found = get_last(shop.run("guard", "--for", "15s", "--json", code=None))
             assert (found["verdict"] == "regressed", found["live_version"]) == (False, release), found["reason"]
