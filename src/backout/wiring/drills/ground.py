@@ -116,7 +116,8 @@ class Ground:
         proof = self.make_trial(_PROVEN_IN, journal=False)
         ended = proof.run("guard", "--early", "--json")
         if ended.record.get("action") != "stable":
-            raise BackoutError(f"the good version was not proven: {ended.err.strip()[-500:]}", where="the drill")
+            why = ended.record.get("why") or ended.err.strip()[-500:]
+            raise BackoutError(f"the good version was not proven: {why}", where="the drill")
         for file in proof.folder.glob("journal.sqlite*"):
             shutil.copy(file, self._stage.directory / file.name)
 

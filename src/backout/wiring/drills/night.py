@@ -75,7 +75,8 @@ def perform_lost_journal(scene: Scene) -> Measured:
     """
     proof = scene.trial.run("guard", "--early", "--mode", "act", "--json")
     if proof.record.get("action") != "stable":
-        raise BackoutError(f"the good version was not proven: {proof.err.strip()[-300:]}", where=scene.drill.name)
+        why = proof.record.get("why") or proof.err.strip()[-300:]
+        raise BackoutError(f"the good version was not proven: {why}", where=scene.drill.name)
     for file in scene.trial.folder.glob("journal.sqlite*"):
         file.unlink()
     scene.say("lost the journal")
