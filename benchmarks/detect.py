@@ -92,13 +92,8 @@ def main() -> None:
         sys.exit(f"detect: {error.args[0]}")
     if options.write_docs:
         (DOCS / "research" / "detection.svg").write_text(chart(figures), encoding="utf-8")
-        chosen = f"{size} counts, seed {options.seed}"
-        report.write_into(DOCS / "research" / "detection.md", f"{report.PICTURE}\n\n{report.text(figures)}", "", chosen)
-    if options.json:
-        print(shared.as_json(report.record(figures)))
-        return
-    print(report.text(figures))
-    print(f"{sum(os.times()[:4]):.0f} s of CPU")
+    text = report.text(figures)
+    _tell(options, text, report.record(figures), "", f"{size} counts", page=f"{report.PICTURE}\n\n{text}")
 
 
 def _against(options: argparse.Namespace, size: str) -> None:
@@ -113,41 +108,37 @@ def _answers(options: argparse.Namespace, size: str) -> None:
     found = answers_runs.measure(
         chosen, options.seed, jobs=options.jobs, keep=options.keep, within_s=60 * options.for_minutes
     )
-    if options.write_docs:
-        report.write_into(
-            DOCS / "research" / "detection.md",
-            answers_report.text(found),
-            "answers",
-            f"{_describe_counts(size, chosen, found)}, seed {options.seed}",
-        )
-    if options.json:
-        print(shared.as_json(report.answers_record(answers_report.samples(found))))
-        return
-    print(answers_report.text(found))
-    print(f"{sum(os.times()[:4]):.0f} s of CPU")
+    record = report.answers_record(answers_report.samples(found))
+    _tell(options, answers_report.text(found), record, "answers", _describe_counts(size, chosen, found))
 
 
 def _noise(options: argparse.Namespace, size: str) -> None:
     figures = measure([], options.seed, alone=plan_noise(options.noise, size), jobs=options.jobs, keep=options.keep)
-    if options.write_docs:
-        page = DOCS / "research" / "detection.md"
-        report.write_into(page, report.noise_text(figures), "noise", f"{size} counts, seed {options.seed}")
-    if options.json:
-        print(shared.as_json(report.noise_record(figures)))
-        return
-    print(report.noise_text(figures))
-    print(f"{sum(os.times()[:4]):.0f} s of CPU")
+    _tell(options, report.noise_text(figures), report.noise_record(figures), "noise", f"{size} counts")
 
 
 def _blips(options: argparse.Namespace, size: str) -> None:
     found = blips.measure(blips.plan(size), options.seed, options.jobs)
+    _tell(options, blips.text(found), blips.record(found), "blips", f"{size} counts")
+
+
+def _tell(
+    options: argparse.Namespace, text: str, record: dict[str, object], part: str, counts: str, *, page: str = ""
+) -> None:
+    """Print what was measured, and with `--write-docs` put it into its part of the page.
+
+    Args:
+        part: the name of the part.
+        counts: how much was measured, in words.
+        page: what the page gets, where that is not the text.
+    """
     if options.write_docs:
-        page = DOCS / "research" / "detection.md"
-        report.write_into(page, blips.text(found), "blips", f"{size} counts, seed {options.seed}")
+        where = DOCS / "research" / "detection.md"
+        report.write_into(where, page or text, part, f"{counts}, seed {options.seed}")
     if options.json:
-        print(shared.as_json(blips.record(found)))
+        print(shared.as_json(record))
         return
-    print(blips.text(found))
+    print(text)
     print(f"{sum(os.times()[:4]):.0f} s of CPU")
 
 
