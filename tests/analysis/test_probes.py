@@ -83,7 +83,12 @@ def test_what_was_down_before_is_not_the_deployment() -> None:
     assert "not the deployment: service database was down before" in decision.reason
 
 
-def judge_requests(split: float, *looks: HealthReport, long_down: tuple[str, ...] = ()) -> Decision:
+DATABASE_DOWN = report(AT - 1, status=503, database=DOWN)
+
+
+def judge_requests(
+    split: float, *looks: HealthReport, long_down: tuple[str, ...] = (), before: HealthReport = DATABASE_DOWN
+) -> Decision:
     """Return the decision after thirty seconds in which most requests fail, with a database that was down before."""
     found = Detector(
         version="v2",
@@ -92,7 +97,7 @@ def judge_requests(split: float, *looks: HealthReport, long_down: tuple[str, ...
         split=split,
         baseline=[Counts("v1", int(AT) - 600 + second, 10, 0) for second in range(600)],
         policy=POLICY,
-        health_before=report(AT - 1, status=503, database=DOWN),
+        health_before=before,
         long_down=long_down,
     )
     for second in range(30):
@@ -108,6 +113,18 @@ def test_requests_that_fail_while_a_service_is_down_that_was_down_before_are_not
     decision = judge_requests(1.0, *times(14, status=503, database=DOWN))
     assert (decision.verdict, decision.cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
     assert decision.reason.startswith("not the deployment: service database was down before it already; 270 of 300")
+
+
+def test_an_outage_that_is_looked_at_seldom_excuses_until_a_look_shows_that_it_is_over() -> None:
+    """A look takes as long as the application lets it, and the pace is the team's."""
+    looks = [report(AT + at, status=503, database=DOWN) for at in (1, 13)]
+    assert judge_requests(1.0, *looks).cause is Cause.OUTSIDE
+
+
+def test_an_endpoint_that_was_down_by_itself_excuses_no_requests() -> None:
+    """No visitor's request needs it; a broken one may be why there is a new version."""
+    looks = times(14, status=503)
+    assert judge_requests(1.0, *looks, before=report(AT - 1, status=503)).verdict is Verdict.REGRESSED
 
 
 def test_requests_that_fail_since_a_service_is_up_again_count() -> None:

@@ -133,6 +133,7 @@ class Judge:
             )
         outside = self.probes.excuse_requests(now) if self.counted.is_cut_over else None  # a split has both versions
         if outside is not None:
+            self.confirming = None
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE, f"{outside}; {reason}"
         crowd = self.answers.crowd if self.counted.is_cut_over and lead.cause is Cause.LATENCY else 0.0
         if crowd and lead.expected_from is not Against.EXTREME:

@@ -158,7 +158,7 @@ class Probes:
         self._down[name] = self._down.get(name, 0) + 1
         self._failed[name] = self._failed.get(name, 0) + 1
         self._details[name] = detail
-        if self._up_before.get(name) is False and self._may_act(name):
+        if self._up_before.get(name) is False and name != ENDPOINT and self.is_critical(name):
             self._down_at[name] = at
         if self._up_before.get(name, False) and (name == ENDPOINT or self.is_critical(name)):
             self.first_bad_at = at if self.first_bad_at is None else self.first_bad_at
@@ -198,10 +198,11 @@ class Probes:
     def excuse_requests(self, now: float) -> str | None:
         """Return which critical service requests may fail for, that was down before the deployment, or None.
 
-        One that was down throughout the baseline is none: what fails for it failed there as well.
+        One that was down throughout the baseline is none: what fails for it failed there as well. Neither is the
+        endpoint: that no visitor's request needs.
         """
         for name, at in sorted(self._down_at.items()):
-            if name not in self._long_down and now - at < _AFTERMATH_S:
+            if name not in self._long_down and (self._down[name] or now - at < _AFTERMATH_S):
                 since = "" if self._down[name] else ", until just now"
                 return f"not the deployment: {_describe_name(name)} was down before it already{since}"
         return None

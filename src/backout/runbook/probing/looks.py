@@ -139,6 +139,8 @@ def _make_synthetic_look(
 
 _LONG_S = 3600.0
 """A service that was down for so long before a deployment is as usual."""
+_GAP_S = 300.0
+"""Nobody knows what was down meanwhile, where no look was made for longer than that."""
 
 
 class _Remembered(Value, frozen=True):
@@ -146,7 +148,9 @@ class _Remembered(Value, frozen=True):
 
     at: float
     down: dict[str, float] = field(default_factory=dict)
-    """{service: Unix seconds since when each look shows it down}."""
+    """{service: Unix seconds since when each look shows it down, without a gap of more than some minutes}."""
+    looked: float = 0.0
+    """When the health endpoint was looked at last."""
     fullest: ConnectionUse | None = None
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     good: dict[str, str] = field(default_factory=dict)
@@ -175,20 +179,24 @@ def remember(tools: Toolbox, version: str, seen: Seen) -> None:
         good.pop(answer.path, None)
         if answer.kind is AnswerClass.GOOD and not answer.failed:
             good[answer.path] = answer.media_type
-    kept = msgspec.to_builtins(_Remembered(now, _note_down(known.down, seen.health), fullest, ended, good))
+    down, looked = _note_down(known, seen.health)
+    kept = msgspec.to_builtins(_Remembered(now, down, looked, fullest, ended, good))
     tools.checkpoints.save_checkpoint(tools.environment, f"looks of {version}", kept)
 
 
-def _note_down(known: dict[str, float], looks: Sequence[HealthReport]) -> dict[str, float]:
-    """Return {what is down: since when}, those that were known before included."""
-    down = dict(known)
+def _note_down(known: _Remembered, looks: Sequence[HealthReport]) -> tuple[dict[str, float], float]:
+    """Return {what is down: since when}, as far as it was looked at all the time, and when that was last."""
+    down, looked = dict(known.down), known.looked
     for report in looks:
+        if report.at - looked > _GAP_S:
+            down.clear()
+        looked = report.at
         for name, is_down in _list_states(report):
             if is_down:
                 down.setdefault(name, report.at)
             else:
                 down.pop(name, None)
-    return down
+    return down, looked
 
 
 def _list_states(report: HealthReport) -> Iterator[tuple[str, bool]]:
