@@ -172,7 +172,7 @@ def test_a_version_is_not_healthy_while_many_response_times_are_compared_with_no
     much, little = found
     assert much.verdict is Verdict.INCONCLUSIVE
     assert little.verdict is Verdict.HEALTHY
-    assert all("could not be compared (routes not asked for before)" in each.reason for each in found)
+    assert all("could not be compared (too little was known of their routes before)" in each.reason for each in found)
 
 
 @pytest.mark.parametrize("share", [60.0, 500.0])
@@ -184,4 +184,4 @@ def test_a_popular_new_page_that_is_as_quick_as_the_others_is_no_doubt(share: fl
         detector.add([second(rng, "v2", AT + t, {**PEOPLE, "GET /news": share}, round(RATE * (1 + share / 100)))])
     decision = detector.decide(AT + 1200)
     assert decision.verdict is Verdict.HEALTHY
-    assert "could not be compared (routes not asked for before)" in decision.reason
+    assert "could not be compared (too little was known of their routes before)" in decision.reason

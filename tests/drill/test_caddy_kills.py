@@ -115,8 +115,9 @@ def test_killed_at_random_moments_and_typed_again(shop: CaddyShop, command: str,
                 check_rollback(shop, live, good, bad, reports)
             else:
                 assert (shop.host.releases.folder / live / "app" / "code.txt").read_text() == f"good {tries}"
+    ends = {"rollback": "right release live, one switch, one report", "release push": "what was pushed is live, whole"}
     proof(
-        f"`backout {command}` behind Caddy killed with -9, then typed again: right release live, one switch",
+        f"`backout {command}` behind Caddy killed with -9, then typed again: {ends[command]}",
         trials=killed,
         failures=0,
         note="tests/drill/test_caddy_kills.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backout.report.text import reflow_markdown
 
 PAGE = """# A heading that stays whole whatever its width may be, since a title that is broken is none
@@ -47,3 +49,23 @@ a  b
 Picture 2026-12-01-picture.svg: Failed
 requests, by version"""
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "|---|",
+        "| grep -v nothing",
+        "| a | b |\n| c | d |",
+        "| a | b |\n|---|---|\n| c | d | e |",
+        "```\n| a | b |\n|---|---|\n| c | d and a long line of output that nobody may break |\n```",
+    ],
+)
+def test_lines_that_are_no_table_are_left_as_they_are(text: str) -> None:
+    """People edit reports and quote output there; nothing of it is lost."""
+    assert reflow_markdown(text, 40) == text
+
+
+def test_a_row_of_dashes_is_a_row() -> None:
+    """Only the line below the head is a rule."""
+    assert reflow_markdown("| a | b |\n|---|---|\n| - | - |", 40) == "a  b\n-  -"

@@ -40,17 +40,33 @@ def reflow_markdown(markdown: str, width: int) -> str:
     Headings stay whole. A table that does not fit has a line for each cell; of a picture its file and its words stand.
     """
     lines: list[str] = []
-    for is_table, block in itertools.groupby(markdown.splitlines(), lambda line: line.startswith("|")):
-        if is_table:
-            lines += _format_table([_split_cells(line) for line in block], width)
+    is_code = False
+    for is_row, block in itertools.groupby(markdown.splitlines(), lambda line: line.startswith("|")):
+        texts = list(block)
+        rows = [_split_cells(line) for line in texts] if is_row and not is_code else []
+        if rows and _is_table(rows):
+            lines += _format_table(rows, width)
             continue
-        for line in block:
-            picture = _PICTURE.fullmatch(line)
-            text = f"Picture {picture[2]}: {picture[1]}" if picture else line
-            mark = next((m for m in ("- [ ] ", "- [x] ", "- ", "> ") if text.startswith(m)), "")
-            hanging = "> " if mark == "> " else " " * len(mark)
-            lines += [text] if text.startswith(("#", "<!--")) else wrap_text(text, width, hanging=hanging)
+        for line in texts:
+            is_fence = line.lstrip().startswith("```")
+            lines += [line] if is_code or is_fence else _reflow_line(line, width)
+            is_code ^= is_fence
     return "\n".join(lines)
+
+
+def _reflow_line(line: str, width: int) -> list[str]:
+    picture = _PICTURE.fullmatch(line)
+    text = f"Picture {picture[2]}: {picture[1]}" if picture else line
+    mark = next((m for m in ("- [ ] ", "- [x] ", "- ", "> ") if text.startswith(m)), "")
+    hanging = "> " if mark == "> " else " " * len(mark)
+    return [text] if text.startswith(("#", "<!--")) else wrap_text(text, width, hanging=hanging)
+
+
+def _is_table(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether lines are a table, and not a person's that begin with a bar: a rule below the head, cells as there."""
+    head, *others = rows
+    has_rule = bool(others) and all(map(_RULE.fullmatch, others[0]))
+    return has_rule and all(len(row) == len(head) for row in others)
 
 
 def _split_cells(row: str) -> list[str]:
@@ -60,14 +76,14 @@ def _split_cells(row: str) -> list[str]:
 
 def _format_table(rows: list[list[str]], width: int) -> list[str]:
     """Return a table in columns, or, where it is too wide, each row as a line for each of its cells."""
-    head, *others = [row for row in rows if not all(map(_RULE.fullmatch, row))]
-    widths = [max(len(row[place]) for row in (head, *others) if place < len(row)) for place in range(len(head))]
+    head, _, *others = rows
+    widths = [max(map(len, column)) for column in zip(head, *others, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) <= width:
         every = [head, *others] if any(head) else others
-        return ["  ".join(f"{cell:<{size}}" for cell, size in zip(row, widths, strict=False)).rstrip() for row in every]
+        return ["  ".join(f"{cell:<{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in every]
     lines: list[str] = []
     for row in others:
-        named = [(name, cell) for name, cell in zip(head, row, strict=False) if cell]
+        named = [(name, cell) for name, cell in zip(head, row, strict=True) if cell]
         lines += [*([""] if lines else []), *format_fields(named, width)]
     return lines
 

@@ -329,7 +329,9 @@ class CountedTraffic:
         if not without or (much and slow <= MOST_UNCOMPARED * (without + compared)):
             return None
         told = f"response times of {without:,} of {count(without + compared, 'request')} could not be compared"
-        return f"{told} (routes not asked for before)" + (f"; {slow:,} of them are slow" if much else "")
+        return f"{told} (too little was known of their routes before)" + (
+            f"; {slow:,} of them are slow" if much else ""
+        )
 
     def slow_for_now(self) -> str | None:
         """Return that answers are slow just now, though not for long enough to be a reason, or None."""

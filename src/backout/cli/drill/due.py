@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -48,7 +49,8 @@ def due(shell: Shell, *, own: Path | None, directory: Path) -> int:
     shell.output.result("drill-due", payload, format_due(found, len(wanted), lacking, shell.output.style.width))
     elsewhere = {each.name for each in wanted if each.environment}
     here = [each.name for each in found if each.name not in elsewhere]
-    lines = [f"backout drill run {' '.join(here) if len(here) <= _MOST_NAMES else '--all'}"] if here else []
+    words = shlex.join(here) if len(here) <= _MOST_NAMES else "--all"
+    lines = [f"backout drill run {words}"] if here else []
     lines += [line for check in checks if check.is_gap for line in check.next.lines if " -e " in line]
     shell.output.next(*lines)
     return 1 if found else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -69,4 +70,4 @@ def list_(shell: Shell, *, own: Path | None, directory: Path) -> None:
     shell.output.result("drill-list", {"drills": records}, human)
     if drills:
         first = next((each.name for each in drills if each.name == "throws"), drills[0].name)
-        shell.output.next(f"backout drill run {first}", "backout drill run --all")
+        shell.output.next(f"backout drill run {shlex.quote(first)}", "backout drill run --all")

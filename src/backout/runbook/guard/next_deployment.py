@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 0.5
 MEANWHILE_S = 43_200.0
-"""A deployment that came unwatched counts as the next one when that is asked for, if it is no older than a night."""
+"""A deployment that came unwatched counts as the next one when that is asked for, if it is no older than a night.
+
+For so long an interrupted wait goes on as well, when it is typed again.
+"""
 _WAIT = "waits for the next deployment"
 
 

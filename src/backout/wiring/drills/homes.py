@@ -213,7 +213,11 @@ class OnHosts:
         kept = [line for line in self._own.splitlines() if not line.startswith(f"{_DATABASE}=")]
         assert url is not None
         write_over(file, "\n".join([*kept, f"{_DATABASE}={url.geturl()}", ""]).encode())
-        self.deploy("good")
+        try:
+            self.deploy("good")
+        except BaseException:  # nobody asks for its own role then
+            write_over(file, self._own.encode())
+            raise
 
     def tidy(self) -> None:
         """Remove all releases but those that are live, were live last, or are stable. Raises BackoutError."""
