@@ -22,7 +22,8 @@ BRANCH = ("created", "finalized", "deleted")
 UNTOLD = {
     "schema.proof": "what became of statements on a side; `db prove` tells it, and a rollback that it refuses",
     **dict.fromkeys(
-        (f"drill.{what}" for what in ("started", "ended", "failed", "breaks")), "no incident: `drill history` has it"
+        (f"drill.{what}" for what in ("started", "ended", "failed", "breaks", "broke")),
+        "`drill history` tells it",
     ),
     "database.unsigned.proved": "a side of an unsigned backup came up: the acceptance of that backup is told",
 }

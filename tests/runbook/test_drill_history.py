@@ -23,6 +23,7 @@ from backout.runbook.incident.drills import (
     find_left_broken,
     list_drills,
     record_breaking,
+    record_broken,
     record_end,
     record_failure,
     record_start,
@@ -87,8 +88,22 @@ def test_what_a_stopped_drill_broke_is_told_as_long_as_it_is_live(journal: Sqlit
     assert find_left_broken(journal, "other", (bad, good)) is None
     assert find_left_broken(journal, "stage", (fix, bad, good)) is None
     assert find_last_drill(journal, "staging") is None
+    record_broken(journal, "drill-1", "ours", "v2", actor="ops@host")
+    assert find_left_broken(journal, "stage", (bad, good)) == LeftBroken("ours", "v2", "v1")
+    assert find_left_broken(journal, "stage", (fix, good)) is None
     record_end(journal, "drill-1", result("ours", clock.now(), "late", place=staging), actor="ops@host")
     assert find_left_broken(journal, "stage", (bad, good)) is None
+
+
+def test_what_came_after_a_drill_that_broke_nothing_is_not_broken(journal: SqliteJournal, clock: WorldClock) -> None:
+    """Its command failed, or what it deployed is not listed any more; days later somebody deploys as ever."""
+    record_start(journal, "drill-1", "ours", DrillPlace.STAGING, actor="ops@host")
+    record_breaking(journal, "drill-1", "ours", "stage", "v1", actor="ops@host")
+    good, later = (deployment(f"d{n}", clock.now() + s, (f"v{n}", 100.0)) for n, s in ((1, -60), (3, 90_000)))
+    assert find_left_broken(journal, "stage", (later, good)) is None
+    record_failure(journal, "drill-1", "ours", DrillPlace.STAGING, "the command ended with 1", actor="ops@host")
+    soon = deployment("d4", clock.now() + 600, ("v4", 100.0))
+    assert find_left_broken(journal, "stage", (soon, good)) is None
 
 
 def test_the_last_drill_is_the_newest_that_passed(journal: SqliteJournal, clock: WorldClock) -> None:

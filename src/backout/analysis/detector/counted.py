@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 DRIFT_BUCKETS = 1
 """In a cut-over, and between labelled requests, latency may drift by one bucket (4.4 %)."""
-
-
 MOST_UNCOMPARED = 0.2
 """With more of the answers slow, on routes that were not asked for before, no version is called healthy."""
 
@@ -89,8 +87,7 @@ class CountedTraffic:
         beside: those of the version before, meanwhile.
         first_bad_at: when a request or a probe failed first (Unix seconds), None: none has.
         slow_from: latency counts from that time on (Unix seconds).
-        uncompared: answers whose response time was not compared, those of them with a route's name that took longer
-            than the p95 of all routes before, and all others.
+        uncompared: answers whose time was not compared, those of them on named routes above the former p95, the others.
     """
 
     def __init__(
@@ -239,7 +236,7 @@ class CountedTraffic:
         found = count_slower(latencies.items(), self._usual, DRIFT_BUCKETS if drifts else 0)
         if is_new:
             new = {name: latency for name, latency in latencies.items() if name not in self._usual}
-            named = (latency for name, latency in new.items() if name not in (NAMELESS, OTHER))
+            named = (new[name] for name in new.keys() - {NAMELESS, OTHER})
             slow = sum(_count_slower(latency, self._edges[1] + DRIFT_BUCKETS) for latency in named)
             without = sum(sum(latency.values()) for latency in new.values())
             self.uncompared = list(map(add, self.uncompared, (without, slow, found.total)))

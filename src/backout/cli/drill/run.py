@@ -26,8 +26,8 @@ from backout.cli.drill.support import (
 )
 from backout.cli.support.options import Command, pass_shell
 from backout.cli.twin_env import choose_folder
-from backout.errors import BackoutError, Busy, Interrupted, UsageError
-from backout.model.drill import DrillPlace
+from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, UsageError
+from backout.model.drill import DrillPlace, DrillRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.config.drills import Drill
-    from backout.model.drill import DrillRecord, DrillResult
+    from backout.model.drill import DrillResult
     from backout.ports import Journal
     from backout.wiring.drills.ground import Ground
 
@@ -210,7 +210,7 @@ class _Performer:
         self.say = say
         self._ground: Ground | None = None
 
-    def perform(self, drill: Drill, note: Callable[[str, str], None]) -> DrillResult:
+    def perform(self, drill: Drill, note: Callable[[str, str, str], None]) -> DrillResult:
         if drill.file.environment is not DrillPlace.TWIN:
             from backout.wiring.drills.rehearsal import perform_there
 
@@ -264,7 +264,6 @@ class _Log:
         self._actor = read_actor()
 
     def start(self, drill: Drill) -> DrillRecord:
-        from backout.model.drill import DrillRecord
         from backout.runbook.incident.drills import record_start
 
         self._started += 1
@@ -274,14 +273,17 @@ class _Log:
         record_start(self._journal, run, drill.name, place, actor=self._actor, batch=self._batch)
         return DrillRecord(run, drill.name, place, time.time(), batch=self._batch)
 
-    def note_breaking(self, record: DrillRecord, environment: str, good: str) -> None:
-        """Record what has to be live again in an environment of the team's own, before it is broken."""
-        from backout.runbook.incident.drills import record_breaking
+    def note_breaking(self, record: DrillRecord, environment: str, good: str, bad: str) -> None:
+        """Record what has to be live again in an environment of the team's own, before it is broken and after."""
+        from backout.runbook.incident.drills import record_breaking, record_broken
 
-        record_breaking(self._journal, record.run, record.name, environment, good, actor=self._actor)
+        if bad:
+            record_broken(self._journal, record.run, record.name, bad, actor=self._actor)
+        else:
+            record_breaking(self._journal, record.run, record.name, environment, good, actor=self._actor)
 
     def end(self, record: DrillRecord, find: Callable[[], DrillResult]) -> DrillRecord:
-        """Return the record with the result that `find` returns, or why it raises BackoutError."""
+        """Return the record with its result, or why there is none. Raises Interrupted; PartlyDone: staging is bad."""
         from backout.runbook.incident.drills import record_end, record_failure
 
         try:
@@ -291,6 +293,8 @@ class _Log:
         except BackoutError as error:
             why = f"{error}; {error.hint}" if error.hint else str(error)
             record_failure(self._journal, record.run, record.name, record.environment, why, actor=self._actor)
+            if isinstance(error, PartlyDone) and record.environment is DrillPlace.STAGING:
+                raise
             return replace(record, why=why)
         record_end(self._journal, record.run, result, actor=self._actor)
         return replace(record, result=result)

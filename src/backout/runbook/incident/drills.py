@@ -21,6 +21,7 @@ STARTED: Final = "drill.started"
 ENDED: Final = "drill.ended"
 FAILED: Final = "drill.failed"
 BREAKS: Final = "drill.breaks"
+BROKE: Final = "drill.broke"
 _KINDS: Final = "drill.*"
 _LONGEST_S: Final = 3600.0
 CLOCKS_APART_S: Final = 2.0
@@ -76,26 +77,37 @@ def record_breaking(journal: Journal, run: str, name: str, environment: str, goo
     journal.note(DrillPlace.STAGING, BREAKS, run, {"name": name, "environment": environment, "good": good}, actor=actor)
 
 
+def record_broken(journal: Journal, run: str, name: str, bad: str, *, actor: str) -> None:
+    """Record which version that is, once it was read back. Raises BackoutError: it cannot be recorded."""
+    journal.note(DrillPlace.STAGING, BROKE, run, {"name": name, "bad": bad}, actor=actor)
+
+
 def find_left_broken(journal: Journal, environment: str, listed: Sequence[Deployment]) -> LeftBroken | None:
     """Return what a drill that did not come to its end left live in an environment, None where that is not live.
+
+    A drill that was stopped before it knew its broken version is asked what came first while it lasted.
 
     Args:
         listed: the provider's list of deployments, newest first.
     """
+    events = tuple(journal.events(environment=DrillPlace.STAGING, kind=_KINDS))
     breaking = {
         str(event.data.get("key", "")): event
-        for event in journal.events(environment=DrillPlace.STAGING, kind=BREAKS)
-        if event.data.get("environment") == environment
+        for event in events
+        if event.kind == BREAKS and event.data.get("environment") == environment
     }
     stopped = [each for each in list_drills(journal) if each.run in breaking and each.result is None]
     if not stopped or not listed:
         return None
-    newest = breaking[max(stopped, key=lambda each: each.at).run]
-    good = str(newest.data.get("good", ""))
-    later = [each for each in reversed(listed) if each.created_at > newest.at - CLOCKS_APART_S and each.main != good]
-    if not later or listed[0].main != later[0].main:
-        return None
-    return LeftBroken(str(newest.data.get("name", "")), str(listed[0].main), good)
+    run = max(stopped, key=lambda each: each.at).run
+    newest, live = breaking[run], listed[0].main
+    its_own = {event.kind: event for event in events if event.data.get("key") == run}
+    good, bad = str(newest.data.get("good", "")), str(its_own[BROKE].data.get("bad", "")) if BROKE in its_own else ""
+    if not bad:
+        until = (its_own[FAILED].at if FAILED in its_own else newest.at + _LONGEST_S) + CLOCKS_APART_S
+        its = (each for each in reversed(listed) if newest.at - CLOCKS_APART_S < each.created_at <= until)
+        bad = next((each.main for each in its if each.main != good), "")
+    return LeftBroken(str(newest.data.get("name", "")), live, good) if live == bad else None
 
 
 def list_spans(journal: Journal, environment: str) -> tuple[tuple[float, float], ...]:
@@ -111,7 +123,7 @@ def list_spans(journal: Journal, environment: str) -> tuple[tuple[float, float],
             began[run] = event.at
         elif event.kind == BREAKS and event.data.get("environment") == environment:
             spans[run] = began.get(run, event.at), event.at + _LONGEST_S
-        elif run in spans:
+        elif run in spans and event.kind != BROKE:
             spans[run] = spans[run][0], event.at
     return tuple(spans.values())
 
@@ -120,7 +132,7 @@ def list_drills(journal: Journal) -> tuple[DrillRecord, ...]:
     """Return all drills of the history, oldest first; of one that is recorded otherwise no result is known."""
     found: dict[str, DrillRecord] = {}
     for event in journal.events(kind=_KINDS):
-        if event.kind == BREAKS:
+        if event.kind in {BREAKS, BROKE}:
             continue
         run, name = str(event.data.get("key", "")), str(event.data.get("name", ""))
         if event.environment not in list(DrillPlace):

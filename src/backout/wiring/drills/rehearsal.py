@@ -90,14 +90,15 @@ def perform_there(
     drill: Drill,
     folder: Path,
     say: Callable[[str], None],
-    note: Callable[[str, str], None],
+    note: Callable[[str, str, str], None],
 ) -> DrillResult:
     """Rehearse in staging, or watch production, and return the result.
 
     Args:
         config: of that environment.
         folder: made anew, for a journal and reports of its own: no statistics of the environment count a drill.
-        note: told the environment and its good version before anything broken is deployed.
+        note: told the environment and its good version before anything broken is deployed, and afterwards that version
+            as well.
 
     Raises:
         UsageError: see `check_there`; no program may be run.
@@ -166,14 +167,14 @@ def _find_commands(drill: Drill, config: Config) -> tuple[str, str]:
 
 
 def _perform_steps_there(
-    config: Config, drill: Drill, runner: Runner, say: Callable[[str], None], note: Callable[[str, str], None]
+    config: Config, drill: Drill, runner: Runner, say: Callable[[str], None], note: Callable[[str, str, str], None]
 ) -> Measured:
     tools, (good, bad) = make_toolbox(config), _find_commands(drill, config)
     check_config(drill.path, None)
     deployer = make_deployer(config)
     if config.no_commands:
         raise UsageError("the commands of the drill are not run (--no-commands)", where=drill.name)
-    working: list[str] = []
+    known: list[str] = []  # the version that works, and the broken one once it was read back
 
     def run(command: str) -> None:
         ended = deployer.run(command, say)
@@ -181,32 +182,39 @@ def _perform_steps_there(
             raise BackoutError(f"`{command}` ended with {ended.code}", where=drill.name)
 
     def run_bad() -> None:
-        working.append(tools.deployments.history()[0].main)
-        note(config.name, working[0])
+        known.append(tools.deployments.history()[0].main)
+        note(config.name, known[0], "")
         run(bad)
+        known.append(tools.deployments.history()[0].main)
+        note(config.name, *known)
 
     with EndSignals() as ends:
         try:
             return perform_steps(runner, tools, lambda: run(good), run_bad, say)
         except BaseException:  # Ctrl-C as well: what the drill broke does not stay
             ends.hold_off()
-            if working:
-                _put_back(tools, working[0], say)
+            if known:
+                put_back(tools, known[0], "".join(known[1:]), say)
             raise
 
 
-def _put_back(tools: Toolbox, good: str, say: Callable[[str], None]) -> None:
-    """Make the version live that was there before the broken one, unless it is. Raises PartlyDone: it could not be."""
+def put_back(tools: Toolbox, good: str, bad: str, say: Callable[[str], None]) -> None:
+    """Make the version live that was there before the broken one, unless it is.
+
+    Args:
+        bad: the broken version; "" where it was not read back: then what came right after the good one.
+
+    Raises:
+        PartlyDone: it could not be; or something else is live, which is left to whoever deployed it.
+    """
     try:
-        if tools.deployments.history()[0].sole == good:
+        live, *before = tools.deployments.history()
+        if live.sole == good:
             return
-        say(f"putting {good} back")
-        tools.deployments.activate(good, message="a drill was stopped: what it broke is put back", force=True)
-        live = tools.deployments.history()[0].sole
-        problem = "" if live == good else f"{live} is live"
-        if not problem:
-            _await_health(tools, well=True, within_s=_PUT_BACK_S)
-            say(f"{good} is live again, and its health endpoint is well")
+        is_ours = live.main == bad if bad else bool(before) and before[0].main == good
+        problem = "" if is_ours else f"{live.main} is live, which the drill did not deploy"
+        if is_ours:
+            problem = _make_live_again(tools, good, say)
     except BackoutError as error:
         problem = error.what
     if problem:
@@ -216,6 +224,18 @@ def _put_back(tools: Toolbox, good: str, say: Callable[[str], None]) -> None:
             where=tools.environment,
             hint=f'backout rollback {good} -e {environment} --accept-unproven -m "a drill was stopped"',
         )
+
+
+def _make_live_again(tools: Toolbox, good: str, say: Callable[[str], None]) -> str:
+    """Return what is live instead, "" when the good version is, and well. Raises BackoutError."""
+    say(f"putting {good} back")
+    tools.deployments.activate(good, message="a drill was stopped: what it broke is put back", force=True)
+    live = tools.deployments.history()[0].sole
+    if live != good:
+        return f"{live} is live"
+    _await_health(tools, well=True, within_s=_PUT_BACK_S)
+    say(f"{good} is live again, and its health endpoint is well")
+    return ""
 
 
 def watch_there(drill: Drill, follow: Follow, say: Callable[[str], None]) -> Measured:
