@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from values import replace
 
-from backout.analysis.detector.probes import ENDPOINT
 from backout.errors import ProviderUnavailable
 from backout.model.guard.policy import Mode
 from backout.model.guard.signals import ServiceState
 from backout.model.incident.vendor import VendorIncident
 from backout.model.version import Mark
 from backout.providers.memory import make_health, make_steady
-from backout.runbook.probing.looks import Seen, find_long_down, remember
 from backout.runbook.safety.vendor_incidents import ANNOUNCED_LATE_S, KNOWN_FOR_S
 
 from extent import long
@@ -217,24 +215,6 @@ def test_rule_12_down_before_the_deployment(tmp_path: Path, *, requests_fail: bo
     assert held["action"] == "hold"
     assert "not the deployment: service database was down before it already" in str(held["why"])
     assert not world.activations
-
-
-def test_rule_12_down_for_long(tmp_path: Path) -> None:
-    """What look after look shows down for an hour is as usual; not what was up, or not looked at, meanwhile."""
-    story = Story(tmp_path / "journal.sqlite")
-    tools, now = story.tools(), story.world.clock.now()
-
-    def look(ago_s: float, *down: str) -> None:
-        states = {**dict.fromkeys(SERVICES, ServiceState.OK), **dict.fromkeys(down, ServiceState.DOWN)}
-        remember(tools, story.good.id, Seen((make_health(now - ago_s, states, version=story.good.id),), (), ()))
-
-    for ago_s in range(7200, 0, -240):
-        look(ago_s, *(("database",) if ago_s == 1920 else ("database", "storage")))
-    assert find_long_down(tools, story.good.id, now) == {"database", ENDPOINT}
-    assert find_long_down(tools, story.good.id, now - 6000) == set()
-    look(-86_400, "database")
-    look(-90_240, "database")
-    assert find_long_down(tools, story.good.id, now + 90_300) == set()
 
 
 def test_rule_12_both_versions_alike(tmp_path: Path) -> None:
