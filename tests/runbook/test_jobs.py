@@ -17,7 +17,9 @@ from backout.plan.jobs import add_jobs, name_lane, plan_jobs
 from backout.plan.rollback import Request
 from backout.ports import find_result
 from backout.runbook.procedures import Actions
+from backout.runbook.rollback import already
 from backout.runbook.rollback.jobs import look_at_jobs
+from backout.runbook.rollback.panic import find_in_the_way, stand_aside
 from backout.runbook.rollback.rollback import prepare
 
 from extent import sampled
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from backout.model.incident.incident import Event
     from backout.runbook.toolbox import Toolbox
 
 
@@ -52,7 +55,7 @@ def test_a_rollback_stops_the_workers_of_the_bad_version_then_starts_those_of_th
     doing = f"of version {story.bad.id[:8]}, 3 jobs in flight"
     stop = titles.index(f"stop the job workers {doing}; what is in flight has 10 s")
     assert titles[stop + 1] == f"start the job workers of version {story.good.id[:8]}"
-    assert [step.action for step in plan.steps][:stop] == ["prove", "activate", "read_back", "mark"]
+    assert stop == len(titles) - 2  # nothing waits for them
     run = roll_back(story.tools())
     stopped = find_result(story.tools().runs, run.id, StopJobsStep)
     started = find_result(story.tools().runs, run.id, StartJobsStep)
@@ -73,9 +76,9 @@ def test_what_must_not_be_moved_or_cannot_be_read_is_said(tmp_path: Path) -> Non
     """In the plan's notes; workers that are not known are moved all the same."""
     _, plan = prepare(Story(tmp_path / "journal.sqlite").tools(), Request(message="it fails"))
     assert isinstance(plan, Plan)
-    left = add_jobs(plan, JobsLook(problem="why", can_move=False), "v", Equivalents(), behind="mark")
+    left = add_jobs(plan, JobsLook(problem="why", can_move=False), "v", Equivalents())
     assert (left.steps, left.notes[-1]) == (plan.steps, "job workers stay as they are: why")
-    unknown = add_jobs(plan, JobsLook(problem="why"), "v", Equivalents(), behind="mark")
+    unknown = add_jobs(plan, JobsLook(problem="why"), "v", Equivalents())
     assert unknown.has(StopJobsStep)
     assert unknown.notes[-1] == "which job workers run is not known: why"
 
@@ -88,10 +91,57 @@ def test_workers_that_do_not_end_are_counted_and_the_others_wait(tmp_path: Path)
         roll_back(story.tools())
     assert story.world.live.sole == story.good.id
     assert story.world.jobs == {story.bad.id: 3}
+    tools = story.tools()
+    left = tools.runs.runs("production")[0]
+    assert [tools.runs.result(left.id, each) is not None for each in ("verify", "report", "settle")] == [True] * 3
     story.world.jobs_hang = False
     run = roll_back(story.tools())
     assert run.state is RunState.DONE
     assert story.world.jobs == {story.good.id: 0}
+
+
+def test_another_rollback_does_not_wait_for_workers_of_the_first_one(tmp_path: Path) -> None:
+    """The run keeps the environment only as a watch does: panic and a rollback end it, and move the workers."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+    story.world.jobs_hang = True
+    with pytest.raises(PartlyDone):
+        roll_back(story.tools())
+    tools = story.tools()
+    run = tools.runs.runs("production")[0]
+    assert find_in_the_way(tools) == (run, False)  # panic goes on with what has just gone back
+    assert already.is_meant_again(tools, run)
+    story.world.deploy(story.world.upload("hotfix"))
+    assert find_in_the_way(tools) == (run, True)
+    assert not already.is_meant_again(tools, run)
+    assert stand_aside(tools) is None
+    story.world.jobs_hang = False
+    roll_back(tools)
+    assert story.world.jobs == {str(story.world.live.sole): 0}
+
+
+def test_workers_are_waited_for_until_a_rollback_is_typed(tmp_path: Path) -> None:
+    """A step that waits for jobs in flight looks for a request to end."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+    story.world.jobs_hang = True
+    tools = story.tools()
+
+    def ask(event: Event) -> None:
+        if event.kind == "step.start" and event.data["action"] == "stop_jobs":
+            tools.runs.ask(event.run, "abort", actor="ops@host", reason="rollback: further")
+
+    run = tools.journal.submit(get_plan(tools), actor="ops@host", reason="it fails")
+    tools.journal.drive(run, Actions(tools), actor="ops@host", notify=ask)
+    ended = tools.runs.runs("production")[0]
+    assert ended.state is RunState.ABORTED
+    started = tools.journal.events(run=run, kind="step.start")
+    assert tools.clock.now() - max(each.at for each in started) < 5.0
+
+
+def get_plan(tools: Toolbox) -> Plan:
+    """Return the plan of a rollback."""
+    _, plan = prepare(tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    return plan
 
 
 def test_a_hotfix_in_between_keeps_its_own_workers(tmp_path: Path) -> None:
@@ -118,16 +168,17 @@ def test_guard_moves_the_workers_with_the_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_last_step_of_a_ramp_moves_the_workers(tmp_path: Path) -> None:
-    """As long as the old version gets visitors, it keeps them."""
+def test_the_last_watch_of_a_ramp_moves_the_workers(tmp_path: Path) -> None:
+    """Behind its verdict: the watch waits for nothing."""
     story = Ramped(tmp_path / "journal.sqlite", bad_at=200.0, stage_s=12.0, per_s=100_000)
     story.world.jobs = {story.good.id: 1}
     tools = equip(story.tools(), health=None, jobs=story.world.job_workers)
     watch(tools)
     assert story.shares() == [{story.good.id: 50.0, story.canary.id: 50.0}, {story.canary.id: 100.0}]
     assert story.world.jobs == {story.canary.id: 0}
-    ramps = [run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.RAMP]
-    assert [run.plan.has(StopJobsStep) for run in ramps] == [True, False]
+    newest, *before = tools.runs.runs("production")
+    assert [step.action for step in newest.plan.steps] == ["watch", "conclude", "stop_jobs", "start_jobs"]
+    assert not any(run.plan.has(StopJobsStep) for run in before)
 
 
 def list_moments(story: Working) -> list[str]:

@@ -104,6 +104,8 @@ def rollback(
     config = shell.config()
     session = open_session(shell, config, "rollback")
     unfinished = None if dry_run else session.in_the_way()
+    if unfinished is None and not dry_run and not with_database:
+        unfinished = _find_left_with_jobs(session, target)
     if unfinished is not None:
         _check_same(session, unfinished, target, with_database=with_database)
         version = unfinished.plan.arguments(ActivateStep).version
@@ -187,6 +189,21 @@ def _say_already_live(session: Session, there: There, *, dry_run: bool) -> int:
         *(outcome.undo_commands(run) if run is not None else ()),
     )
     return outcome.find_exit_code(tools, run) if run is not None else 0
+
+
+def _find_left_with_jobs(session: Session, target: str | None) -> Run | None:
+    """Return the rollback that went back there already, where only the job workers have not followed; None: none."""
+    from backout.model.steps.rollback import ActivateStep
+    from backout.runbook.observe import observe
+    from backout.runbook.rollback.already import is_meant_again
+    from backout.runbook.safety.clock import find_target_version
+
+    tools, keeper = session.tools, session.find_unfinished()
+    if keeper is None or not is_meant_again(tools, keeper):
+        return None
+    version = keeper.plan.arguments(ActivateStep).version
+    is_same = target is None or find_target_version(tools, target, observe(tools)) == version
+    return keeper if is_same else None
 
 
 def _check_same(session: Session, run: Run, target: str | None, *, with_database: bool) -> None:

@@ -24,6 +24,7 @@ from backout.errors import (
 )
 from backout.journal.store import Entry
 from backout.model.steps.base import to_json
+from backout.model.steps.jobs import MOVING
 from backout.ports import Done, Next, NotDone, Unknown
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class Driver:
         return _Aborted() if asked else _make_interrupted(record)
 
     def _check_next(self, record: RunRecord, index: int, result: Next[Any]) -> None:
-        if index != len(record.steps) - 1:
+        if any(step.action not in MOVING for step in record.plan.steps[index + 1 :]):
             raise TypeError(f"{record.plan.steps[index].action}: only the last step of a plan may hand over")
         if result.plan.environment != record.environment:
             raise TypeError(f"{record.id}: a run hands over within {record.environment} only")

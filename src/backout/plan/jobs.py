@@ -38,20 +38,18 @@ def plan_jobs(environment: str, version: str, look: JobsLook, lines: Equivalents
     return Plan(PlanKind.JOBS, name_lane(environment), why, list_steps(version, look, lines))
 
 
-def add_jobs(plan: Plan, look: JobsLook | None, version: str, lines: Equivalents, *, behind: str) -> Plan:
-    """Return the plan with the steps that have the workers follow the traffic.
+def add_jobs(plan: Plan, look: JobsLook | None, version: str, lines: Equivalents) -> Plan:
+    """Return the plan with the steps that have the workers follow the traffic, at its end: nothing waits for them.
 
     Args:
         look: which workers run; None: the application has none that backout knows of.
         version: what gets the traffic; "": what is live then.
-        behind: the action of the step that they follow.
     """
     if look is None:
         return plan
     if not look.can_move:
         return replace(plan, notes=(*plan.notes, f"job workers stay as they are: {look.problem}"))
-    place = 1 + max(number for number, step in enumerate(plan.steps) if step.action == behind)
-    steps = (*plan.steps[:place], *list_steps(version, look, lines), *plan.steps[place:])
+    steps = (*plan.steps, *list_steps(version, look, lines))
     unknown = (f"which job workers run is not known: {look.problem}",) if look.problem else ()
     return replace(plan, steps=steps, notes=(*plan.notes, *unknown))
 

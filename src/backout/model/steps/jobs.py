@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from backout.model.steps.base import Arguments, Result
 
@@ -45,3 +45,7 @@ class StartJobsStep(Arguments[StartJobsResult], frozen=True, kw_only=True):
     action: ClassVar[str] = "start_jobs"
     version: str
     within_s: float
+
+
+MOVING: Final = frozenset({StopJobsStep.action, StartJobsStep.action})
+"""The steps that nothing waits for: they stand at the end of a plan, and a run that hands over leaves them out."""

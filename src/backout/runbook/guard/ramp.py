@@ -78,10 +78,7 @@ def move_up(
     if is_unknown(situation, args) and not args.holdback:
         return _make_held_result(f"{UNKNOWN}; not moved up")
     plan = plan_ramp(tools.environment, found.plan.arguments(WatchStep), args, reason=decision.reason, cause=run)
-    lines = tools.rollback.equivalents
-    plan = add_by_hand(plan, lines)
-    if plan.arguments(RampStep).percentage >= WHOLE:
-        plan = add_jobs(plan, look_at_jobs(tools), args.version, lines, behind=RampStep.action)
+    plan = add_by_hand(plan, tools.rollback.equivalents)
     case = Case(situation, plan, decision, watched.downgraded, args.mode)
     rule, why = find_forbidden_up(tools, case)
     if why and not (args.holdback and rule == SOURCES_RULE):
@@ -194,9 +191,12 @@ class WatchOn(Action[WatchOnStep, WatchOnResult]):
         self._tools = tools
 
     def do(self, args: WatchOnStep, context: StepContext) -> WatchOnResult | Next[WatchOnResult]:
-        """Return the plan of the watch to continue with."""
+        """Return the plan of the watch to continue with; the last one has the job workers follow it."""
         tools = self._tools
         made = find_result(tools.runs, context.run, RampStep)
         assert made is not None
-        plan = add_by_hand(plan_on(tools.environment, args, made, cause=context.run), tools.rollback.equivalents)
+        lines = tools.rollback.equivalents
+        plan = add_by_hand(plan_on(tools.environment, args, made, cause=context.run), lines)
+        if made.percentage >= WHOLE:
+            plan = add_jobs(plan, look_at_jobs(tools), args.watch.version, lines)
         return Next(WatchOnResult(deployment=made.deployment), plan, plan.why)

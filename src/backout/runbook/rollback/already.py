@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_remark
+from backout.analysis.history.remarks import find_remark, find_underneath
 from backout.analysis.history.stability import find_quarantine
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
@@ -14,6 +14,7 @@ from backout.model.steps.rollback import ActivateStep
 from backout.model.value import Value
 from backout.ports import find_result
 from backout.runbook.probing.pre_promotion import find_chosen
+from backout.runbook.safety.aside import is_left_with_jobs
 from backout.runbook.safety.clock import find_target_version
 
 if TYPE_CHECKING:
@@ -71,6 +72,20 @@ def went_back(tools: Toolbox, situation: Situation, further: str) -> There | Non
     if is_bad or _is_found_bad(tools, live, live.sole):
         return None
     return There(live.sole, live, _find_making_run(tools, live, live.sole), situation.read_at, further)
+
+
+def is_meant_again(tools: Toolbox, run: Run, within_s: float = AGAIN_S) -> bool:
+    """Whether the same command means an interrupted rollback of which only the job workers are left.
+
+    Args:
+        run: what keeps the environment.
+        within_s: what began before that is not meant.
+    """
+    if run.plan.kind is not PlanKind.ROLLBACK or run.state is not RunState.INTERRUPTED or not is_left_with_jobs(run):
+        return False
+    history, planned = tools.deployments.history(), run.plan.arguments(ActivateStep).version
+    is_live = bool(history) and find_underneath(history).sole == find_chosen(tools, run.id, planned)
+    return is_live and tools.clock.now() - run.started_at < within_s
 
 
 def _is_found_bad(tools: Toolbox, live: Deployment, version: str) -> bool:

@@ -60,7 +60,7 @@ class StopJobs(Action[StopJobsStep, StopJobsResult]):
         versions = tuple(dict.fromkeys(each.version for each in running))
         for version in versions:
             jobs.stop(version)
-        left = _await(tools, jobs, args.within_s, lambda look: not look.list_apart(live)).list_apart(live)
+        left = _await(context, tools, jobs, args.within_s, lambda look: not look.list_apart(live)).list_apart(live)
         if left:
             what = f"after {format_duration(args.within_s)} job workers {describe_running(left)} still run"
             hosts = ", ".join(dict.fromkeys(each.host for each in left))
@@ -91,7 +91,7 @@ class StartJobs(Action[StartJobsStep, StartJobsResult]):
             what = f"job workers {describe_running(before)} run, so those of version {live[:8]} are not started"
             raise PartlyDone(what, where=before[0].host)
         jobs.start(live)
-        look = _await(tools, jobs, args.within_s, lambda look: jobs.hosts <= _list_hosts(look, live))
+        look = _await(context, tools, jobs, args.within_s, lambda look: jobs.hosts <= _list_hosts(look, live))
         missing = sorted(jobs.hosts - _list_hosts(look, live))
         if missing:
             raise PartlyDone(f"the job workers of version {live[:8]} do not run", where=", ".join(missing))
@@ -121,11 +121,14 @@ def _check_live(tools: Toolbox, planned: str, run: str) -> str:
     return live
 
 
-def _await(tools: Toolbox, jobs: JobWorkers, within_s: float, is_so: Callable[[JobsLook], bool]) -> JobsLook:
-    """Return the first look that is as expected, or the last one within the time."""
+def _await(
+    context: StepContext, tools: Toolbox, jobs: JobWorkers, within_s: float, is_so: Callable[[JobsLook], bool]
+) -> JobsLook:
+    """Return the first look that is as expected, or the last one within the time. Raises Interrupted."""
     deadline = tools.clock.now() + within_s
     look = jobs.read()
     while not is_so(look) and tools.clock.now() < deadline:
+        context.check()
         tools.clock.sleep(_LOOK_EVERY_S)
         look = jobs.read()
     return look

@@ -14,8 +14,9 @@ from backout.plan.rollback import Request
 from backout.report.times import format_duration
 from backout.rules import SafetyRule
 from backout.runbook.incident.no_journal import replace_unread_journal
+from backout.runbook.rollback.already import is_meant_again
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.aside import end_run, find_keeper, gives_way, make_way
+from backout.runbook.safety.aside import end_run, find_keeper, gives_way, is_left_with_jobs, make_way
 from backout.runbook.safety.checks import find_own
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
 def find_in_the_way(tools: Toolbox) -> tuple[Run | None, bool]:
     """Return the run that keeps the environment, and whether a panic would end it; see `stand_aside`."""
     keeper = find_keeper(tools.runs, tools.environment)
-    return keeper, keeper is not None and (gives_way(keeper) or _is_left_over(tools, keeper))
+    return keeper, keeper is not None and _ends(tools, keeper)
 
 
 def stand_aside(tools: Toolbox) -> Run | None:
@@ -84,6 +85,12 @@ def stand_aside(tools: Toolbox) -> Run | None:
     if gives_way(keeper):
         return make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to="panic")
     return end_run(tools.runs, tools.clock, keeper, actor=tools.actor, reason="panic: a person goes back now")
+
+
+def _ends(tools: Toolbox, keeper: Run) -> bool:
+    if is_left_with_jobs(keeper):  # a panic so soon after a rollback makes no other
+        return not is_meant_again(tools, keeper, RECENT_S)
+    return gives_way(keeper) or _is_left_over(tools, keeper)
 
 
 def _is_left_over(tools: Toolbox, run: Run) -> bool:

@@ -11,7 +11,7 @@ from backout.analysis.coverage import Way
 from backout.analysis.history.stability import choose_target, find_live_spans, list_candidates
 from backout.model.guard.policy import Mode, OnSecretChange
 from backout.model.plan import Plan
-from backout.model.steps.rollback import ActivateStep, MarkStep
+from backout.model.steps.rollback import ActivateStep
 from backout.plan.by_hand import add_by_hand
 from backout.plan.jobs import add_jobs
 from backout.plan.rollback import plan_rollback
@@ -43,7 +43,7 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     lines = tools.rollback.equivalents
     target = outcome.arguments(ActivateStep).version
     outcome = _add_certificate(tools, situation, add_by_hand(outcome, tools.rollback.equivalents))
-    outcome = add_jobs(outcome, look_at_jobs(tools), target, lines, behind=MarkStep.action)
+    outcome = add_jobs(outcome, look_at_jobs(tools), target, lines)
     hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"

@@ -9,6 +9,7 @@ from backout.errors import Refused
 from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.steps.jobs import MOVING
 
 if TYPE_CHECKING:
     from backout.model.incident.incident import Run
@@ -27,13 +28,19 @@ def find_keeper(runs: Runs, environment: str) -> Run | None:
 
 
 def gives_way(run: Run) -> bool:
-    """Whether ending a run is harmless: a watch, or the step of a ramp, which only moves what is watched."""
-    return run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+    """Whether ending a run is harmless: a watch, the step of a ramp, or one of which only job workers are left."""
+    return run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP) or is_left_with_jobs(run)
+
+
+def is_left_with_jobs(run: Run) -> bool:
+    """Whether all is done but the steps that have job workers follow the traffic: whatever comes next moves them."""
+    left = run.plan.steps[run.steps_done :]
+    return run.steps_done > 0 and bool(left) and all(step.action in MOVING for step in left)
 
 
 def gave_way(journal: Journal, run: Run) -> bool:
     """Whether a watch was ended for what a person typed: if that changed nothing, its deployment is unwatched."""
-    if run.state is not RunState.ABORTED or not gives_way(run):
+    if run.state is not RunState.ABORTED or not gives_way(run) or is_left_with_jobs(run):
         return False
     asked = journal.events(run=run.id, kind="run.asked")
     return any(str(event.data.get("reason")).startswith(_GAVE_WAY) for event in asked)

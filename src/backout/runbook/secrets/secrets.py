@@ -13,7 +13,7 @@ from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets, OnHand, PushedSecret
 from backout.model.setting import describe_setting
 from backout.model.steps.rollback import ActivateStep
-from backout.model.steps.secrets import PushSecretsStep, ReadSecretsStep
+from backout.model.steps.secrets import PushSecretsStep
 from backout.model.value import Value
 from backout.plan.jobs import add_jobs
 from backout.plan.rollback import Request
@@ -107,7 +107,7 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
     plan = plan_push(tools.environment, request, now, lines)
     if not isinstance(plan, Plan):
         return plan
-    return add_jobs(plan, look_at_jobs(tools), "", lines, behind=ReadSecretsStep.action)
+    return add_jobs(plan, look_at_jobs(tools), "", lines)
 
 
 def list_on_hand(tools: Toolbox, names: Collection[str]) -> OnHand:
