@@ -92,7 +92,7 @@ def test_workers_follow_each_push_and_each_rollback(shop: CaddyShop) -> None:
 
     plan = json.loads(shop.run("rollback", first, "-m", "back", "--accept-unproven", "--dry-run", "--json").out)
     titles = [step["title"] for step in plan["plan"]["steps"]]
-    assert f"stop the job workers of version {second[:8]}, 2 jobs in flight; what is in flight has 2.0 s" in titles
+    assert f"stop the job workers of every version but {first[:8]}; what is in flight has 2.0 s" in titles
     equivalents = [step["equivalent"] for step in plan["plan"]["steps"] if step["action"] == "start_jobs"]
     assert equivalents[0].endswith(f"jobs.py start {shop.host.folder / 'workers'} {first}")
     shop.run("rollback", first, "-m", "back", "--accept-unproven", "--no-wait", "--yes", "--json", code=None)
@@ -141,6 +141,10 @@ def test_a_command_that_shows_nonsense_is_not_believed(tmp_path: Path) -> None:
 
     assert read("print(7)") == (RunningJobs(made.id, "localhost", 7),)
     assert read("print('stopped')") == ()
+    asked = tmp_path / "asked"
+    jobs = HostJobs((host,), start="true", stop="true", show=f"touch {asked}", within_s=1.0)
+    assert jobs.read(["another"]).running == ()
+    assert not asked.exists()  # only those of the releases that are waited for
     for script, said in (
         ("print('many')", "says 'many'"),
         ("raise SystemExit(3)", "exit code 3"),
@@ -159,7 +163,8 @@ def test_without_their_commands_nothing_is_known_and_nothing_moved(tmp_path: Pat
     loaded = config.load(config.Environment(), start=tmp_path, environment="production", no_commands=True)
     jobs = open_home(loaded).make_jobs()
     assert jobs is not None
-    assert not jobs.read().can_move
+    assert jobs.setup.withheld
+    assert jobs.read().problem
     with pytest.raises(BackoutError, match="no-commands"):
         jobs.stop("v1")
     loaded = config.load(config.Environment(), start=tmp_path, environment="production")

@@ -17,19 +17,23 @@ class RunningJobs(Value, frozen=True):
     in_flight: int = 0
 
 
-class JobsLook(Value, frozen=True):
-    """Which workers run.
+class JobsSetup(Value, frozen=True):
+    """How workers are moved, as it is configured.
 
     Args:
         within_s: how long the jobs in flight may take after their workers were stopped.
-        problem: why that is not known, "" where it is.
-        can_move: whether workers can be stopped and started from here.
+        withheld: why workers cannot be stopped and started from here, "" where they can.
     """
 
+    within_s: float
+    withheld: str = ""
+
+
+class JobsLook(Value, frozen=True):
+    """Which workers run; `problem`: why that is not known, "" where it is."""
+
     running: tuple[RunningJobs, ...] = ()
-    within_s: float = 60.0
     problem: str = ""
-    can_move: bool = True
 
     def list_apart(self, version: str) -> tuple[RunningJobs, ...]:
         """Return the workers of every other version."""

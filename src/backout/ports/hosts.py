@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from backout.model.jobs import JobsLook
+    from collections.abc import Collection
+
+    from backout.model.jobs import JobsLook, JobsSetup
     from backout.model.release import ReleaseProcess
 
 
@@ -17,8 +19,16 @@ class JobWorkers(Protocol):
         """The names of the hosts that have workers."""
         ...
 
-    def read(self) -> JobsLook:
+    @property
+    def setup(self) -> JobsSetup:
+        """How workers are moved; asks nobody."""
+        ...
+
+    def read(self, versions: Collection[str] | None = None) -> JobsLook:
         """Return which workers run, with their jobs in flight.
+
+        Args:
+            versions: whose; None: those of every version that is there.
 
         Raises:
             ProviderUnavailable, AuthError: a host does not say it.

@@ -26,25 +26,24 @@ def follow_jobs(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> MovedJob
     from backout.model.steps.jobs import StartJobsStep
     from backout.plan.jobs import name_lane, plan_jobs
     from backout.ports import find_result
-    from backout.runbook.rollback.jobs import look_at_jobs
     from backout.wiring.caddy import open_home
 
     if pushed.share < _WHOLE or pushed.missing:
         return None
     if open_home(shell.config()).make_jobs() is None:  # so that a push needs nothing that only a rollback does
         return None
-    look = look_at_jobs(tools)
-    if look is None:
+    jobs = tools.rollback.jobs
+    if jobs is None:
         return None
     again = f"backout release live {pushed.release.id} -e {tools.environment}"
-    if not look.can_move:
-        return MovedJobs("", look.problem, again, 1)
+    if jobs.setup.withheld:
+        return MovedJobs("", jobs.setup.withheld, again, 1)
     run = ""
     try:
         for each in tools.runs.runs(name_lane(tools.environment))[:1]:
             if each.state is RunState.INTERRUPTED:  # of a release that was live before this one
                 tools.runs.ask(each.id, "abort", actor=tools.actor, reason=f"{pushed.release.id} is live by now")
-        plan = plan_jobs(tools.environment, pushed.release.id, look, tools.rollback.equivalents)
+        plan = plan_jobs(tools.environment, pushed.release.id, jobs.setup, tools.rollback.equivalents)
         run = tools.journal.submit(plan, actor=tools.actor, reason=plan.why)
         _drive(shell, tools, run)
     except BackoutError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable
 from backout.escaping import shorten
-from backout.model.jobs import JobsLook, RunningJobs
+from backout.model.jobs import JobsLook, JobsSetup, RunningJobs
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.processes import put_in
 from backout.providers.child_environment import make_team_environment
@@ -46,7 +46,7 @@ class HostJobs:
     ) -> None:
         self._hosts = hosts
         self._start, self._stop, self._show = start, stop, show
-        self._within_s = within_s
+        self._setup = JobsSetup(within_s)
         self._without = without
 
     @property
@@ -54,8 +54,13 @@ class HostJobs:
         """The names of the hosts that have workers."""
         return frozenset(each.name for each in self._hosts)
 
-    def read(self) -> JobsLook:
-        """Return which workers run, of all releases that are there.
+    @property
+    def setup(self) -> JobsSetup:
+        """How workers are moved."""
+        return self._setup
+
+    def read(self, versions: Collection[str] | None = None) -> JobsLook:
+        """Return which workers run, of these releases or of all that are there.
 
         Raises:
             ProviderUnavailable: a command ends with an error, or says what is no number; or a host is not reached.
@@ -65,9 +70,10 @@ class HostJobs:
             RunningJobs(release.id, host.name, count)
             for host in self._hosts
             for release in host.releases.list()
+            if versions is None or release.id in versions
             if (count := self._count(host, release)) is not None
         ]
-        return JobsLook(tuple(running), self._within_s)
+        return JobsLook(tuple(running))
 
     def stop(self, version: str) -> None:
         """Run the command that stops the workers of a release, on each host that has it."""
@@ -131,10 +137,11 @@ class WithheldJobs:
     """Port JobWorkers where the commands must not be run: nothing is known, and nothing is moved."""
 
     hosts: frozenset[str] = frozenset()
+    setup = JobsSetup(0.0, withheld="their commands are not run (--no-commands)")
 
-    def read(self) -> JobsLook:
+    def read(self, versions: Collection[str] | None = None) -> JobsLook:  # noqa: ARG002 - the port's
         """Return that it is not known."""
-        return JobsLook(problem="their commands are not run (--no-commands)", can_move=False)
+        return JobsLook(problem=self.setup.withheld)
 
     def stop(self, version: str) -> None:
         """Refuse."""

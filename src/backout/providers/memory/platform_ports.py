@@ -8,11 +8,13 @@ from msgspec.structs import replace
 
 from backout.errors import ProviderRejected, Refused
 from backout.model.deployment import Share
-from backout.model.jobs import JobsLook, RunningJobs
+from backout.model.jobs import JobsLook, JobsSetup, RunningJobs
 from backout.model.version import MAINTENANCE_TAG
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from backout.model.deployment import Deployment
     from backout.model.platform import CacheState, QueueState
     from backout.providers.memory.state import WorldState
@@ -47,13 +49,14 @@ class WorldJobWorkers:
     """Port JobWorkers of a World, on one host."""
 
     hosts = frozenset({"world"})
+    setup = JobsSetup(within_s=10.0)
 
     def __init__(self, world: WorldState) -> None:
         self._world = world
 
-    def read(self) -> JobsLook:
+    def read(self, versions: Collection[str] | None = None) -> JobsLook:
         """Return the World's workers."""
-        return self._world.call("job_workers.read", self._look)
+        return self._world.call("job_workers.read", lambda: self._look(versions))
 
     def stop(self, version: str) -> None:
         """End the workers of a version, unless the World says that they do not end."""
@@ -63,9 +66,9 @@ class WorldJobWorkers:
         """Have the workers of a version run."""
         self._world.call("job_workers.start", lambda: self._start(version))
 
-    def _look(self) -> JobsLook:
-        running = tuple(RunningJobs(version, "world", count) for version, count in self._world.jobs.items())
-        return JobsLook(running, within_s=10.0)
+    def _look(self, versions: Collection[str] | None) -> JobsLook:
+        running = (RunningJobs(version, "world", count) for version, count in self._world.jobs.items())
+        return JobsLook(tuple(each for each in running if versions is None or each.version in versions))
 
     def _stop(self, version: str) -> None:
         if not self._world.jobs_hang:

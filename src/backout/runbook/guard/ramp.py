@@ -22,14 +22,13 @@ from backout.model.steps.guard import (
 )
 from backout.model.version import VersionId
 from backout.plan.by_hand import add_by_hand
-from backout.plan.jobs import add_jobs
 from backout.plan.ramp import WHOLE, plan_on, plan_ramp
 from backout.ports import Action, Done, Next, NotDone, Unknown, find_result
 from backout.report.times import format_duration
 from backout.runbook.guard.mark_stable import UNKNOWN, explain_above_limit, hold_known_bad, is_unknown
 from backout.runbook.observe import observe
 from backout.runbook.rollback.activate import FRESH_S
-from backout.runbook.rollback.jobs import look_at_jobs
+from backout.runbook.rollback.jobs import add_job_steps
 from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import (
     await_listed,
@@ -195,8 +194,7 @@ class WatchOn(Action[WatchOnStep, WatchOnResult]):
         tools = self._tools
         made = find_result(tools.runs, context.run, RampStep)
         assert made is not None
-        lines = tools.rollback.equivalents
-        plan = add_by_hand(plan_on(tools.environment, args, made, cause=context.run), lines)
+        plan = add_by_hand(plan_on(tools.environment, args, made, cause=context.run), tools.rollback.equivalents)
         if made.percentage >= WHOLE:
-            plan = add_jobs(plan, look_at_jobs(tools), args.watch.version, lines)
+            plan = add_job_steps(tools, plan, args.watch.version, args.watch.old)
         return Next(WatchOnResult(deployment=made.deployment), plan, plan.why)

@@ -12,13 +12,15 @@ from backout.errors import BackoutError, PartlyDone, WorldMoved
 from backout.model.clock import format_duration
 from backout.model.jobs import JobsLook, count_in_flight, describe_running
 from backout.model.steps.jobs import StartJobsResult, StartJobsStep, StopJobsResult, StopJobsStep
+from backout.plan.jobs import add_jobs
 from backout.ports import Action
 from backout.runbook.probing.pre_promotion import find_chosen
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    from backout.model.plan import Plan
     from backout.ports import JobWorkers, StepContext
     from backout.runbook.toolbox import Toolbox
 
@@ -33,6 +35,12 @@ def look_at_jobs(tools: Toolbox) -> JobsLook | None:
         return tools.rollback.jobs.read()
     except BackoutError as error:
         return JobsLook(problem=error.what)
+
+
+def add_job_steps(tools: Toolbox, plan: Plan, version: str, leaving: str) -> Plan:
+    """Return the plan with the steps that have the workers follow the traffic, where there are some; see `add_jobs`."""
+    jobs = tools.rollback.jobs
+    return plan if jobs is None else add_jobs(plan, jobs.setup, version, leaving, tools.rollback.equivalents)
 
 
 class StopJobs(Action[StopJobsStep, StopJobsResult]):
@@ -60,7 +68,7 @@ class StopJobs(Action[StopJobsStep, StopJobsResult]):
         versions = tuple(dict.fromkeys(each.version for each in running))
         for version in versions:
             jobs.stop(version)
-        left = _await(context, tools, jobs, args.within_s, lambda look: not look.list_apart(live)).list_apart(live)
+        left = _await(context, tools, jobs, args.within_s, versions, lambda look: not look.running).running
         if left:
             what = f"after {format_duration(args.within_s)} job workers {describe_running(left)} still run"
             hosts = ", ".join(dict.fromkeys(each.host for each in left))
@@ -91,7 +99,7 @@ class StartJobs(Action[StartJobsStep, StartJobsResult]):
             what = f"job workers {describe_running(before)} run, so those of version {live[:8]} are not started"
             raise PartlyDone(what, where=before[0].host)
         jobs.start(live)
-        look = _await(context, tools, jobs, args.within_s, lambda look: jobs.hosts <= _list_hosts(look, live))
+        look = _await(context, tools, jobs, args.within_s, (live,), lambda look: jobs.hosts <= _list_hosts(look, live))
         missing = sorted(jobs.hosts - _list_hosts(look, live))
         if missing:
             raise PartlyDone(f"the job workers of version {live[:8]} do not run", where=", ".join(missing))
@@ -107,6 +115,8 @@ def _get_port(tools: Toolbox) -> JobWorkers:
     jobs = tools.rollback.jobs
     if jobs is None:
         raise BackoutError("the commands that stop and start job workers are not configured any more")
+    if jobs.setup.withheld:
+        raise BackoutError(f"job workers cannot be moved: {jobs.setup.withheld}", where=tools.environment)
     return jobs
 
 
@@ -122,15 +132,20 @@ def _check_live(tools: Toolbox, planned: str, run: str) -> str:
 
 
 def _await(
-    context: StepContext, tools: Toolbox, jobs: JobWorkers, within_s: float, is_so: Callable[[JobsLook], bool]
+    context: StepContext,
+    tools: Toolbox,
+    jobs: JobWorkers,
+    within_s: float,
+    versions: Collection[str],
+    is_so: Callable[[JobsLook], bool],
 ) -> JobsLook:
     """Return the first look that is as expected, or the last one within the time. Raises Interrupted."""
     deadline = tools.clock.now() + within_s
-    look = jobs.read()
+    look = jobs.read(versions)
     while not is_so(look) and tools.clock.now() < deadline:
         context.check()
         tools.clock.sleep(_LOOK_EVERY_S)
-        look = jobs.read()
+        look = jobs.read(versions)
     return look
 
 

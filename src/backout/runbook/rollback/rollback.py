@@ -13,11 +13,10 @@ from backout.model.guard.policy import Mode, OnSecretChange
 from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
 from backout.plan.by_hand import add_by_hand
-from backout.plan.jobs import add_jobs
 from backout.plan.rollback import plan_rollback
 from backout.runbook.certify.way_back import find_way_back
 from backout.runbook.observe import add_details, observe
-from backout.runbook.rollback.jobs import look_at_jobs
+from backout.runbook.rollback.jobs import add_job_steps
 from backout.runbook.rollback.triggers import add_triggers
 from backout.runbook.safety.clock import find_target_version
 from backout.runbook.safety.hold import describe_hold, find_active_hold
@@ -40,10 +39,9 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     situation, outcome = _prepare_plan(tools, _apply_policy(tools, request))
     if not isinstance(outcome, Plan):
         return situation, outcome
-    lines = tools.rollback.equivalents
-    target = outcome.arguments(ActivateStep).version
+    switch = outcome.arguments(ActivateStep)
     outcome = _add_certificate(tools, situation, add_by_hand(outcome, tools.rollback.equivalents))
-    outcome = add_jobs(outcome, look_at_jobs(tools), target, lines)
+    outcome = add_job_steps(tools, outcome, switch.version, switch.leaving)
     hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"

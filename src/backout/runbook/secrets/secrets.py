@@ -15,11 +15,10 @@ from backout.model.setting import describe_setting
 from backout.model.steps.rollback import ActivateStep
 from backout.model.steps.secrets import PushSecretsStep
 from backout.model.value import Value
-from backout.plan.jobs import add_jobs
 from backout.plan.rollback import Request
 from backout.plan.secrets import RULE, LiveNow, PushRequest, plan_push
 from backout.ports import find_result
-from backout.runbook.rollback.jobs import look_at_jobs
+from backout.runbook.rollback.jobs import add_job_steps
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.clock import find_target_version
 from backout.runbook.safety.identity import check_identity
@@ -107,7 +106,7 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
     plan = plan_push(tools.environment, request, now, lines)
     if not isinstance(plan, Plan):
         return plan
-    return add_jobs(plan, look_at_jobs(tools), "", lines)
+    return add_job_steps(tools, plan, "", version.id)
 
 
 def list_on_hand(tools: Toolbox, names: Collection[str]) -> OnHand:
