@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.jobs import RunningJobs
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
+from backout.plan.jobs import name_lane
 from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.jobs import HostJobs
 from backout.providers.caddy.ledger import Ledger
@@ -24,6 +26,8 @@ from backout.providers.caddy.processes import CommandProcesses
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.slots import LiveSlots
 from backout.wiring.caddy import open_home
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +128,30 @@ def test_workers_that_do_not_end_leave_a_run_to_resume(shop: CaddyShop) -> None:
     assert list_working(shop) == {pushed["live"]: {"localhost": 2}}
     kept = shop.run("release", "prune", "--keep", "0", "--dry-run", "--json")
     assert pushed["live"] not in [each["id"] for each in json.loads(kept.out)["removed"]]
+
+
+@pytest.mark.long
+@pytest.mark.rotating("job workers", 2)
+def test_a_push_whose_run_is_ended_meanwhile_does_not_say_that_the_workers_followed(shop: CaddyShop) -> None:
+    """What was not read back is not said: exit code 5, and what to type."""
+    settings = shop.host.folder / "backout.toml"
+    settings.write_text(settings.read_text().replace("within = '2s'", "within = '60s'"))
+    shop.push("good one")
+    (shop.host.folder / "workers/stuck").touch()
+    lane, runs = name_lane("production"), shop.tools().runs
+    before = runs.runs(lane)[0].id
+
+    def end_run() -> None:
+        until(lambda: runs.runs(lane)[0].id != before, 120, "the run that moves the workers")
+        runs.ask(runs.runs(lane)[0].id, "abort", actor="ops@host", reason="another way")
+
+    ending = threading.Thread(target=end_run)
+    ending.start()
+    try:
+        pushed = get_last(shop.push("good two", ends=5))
+    finally:
+        ending.join()
+    assert "is aborted: which job workers run was not read back" in pushed["jobs"]["problem"]  # type: ignore[index]
 
 
 def test_a_command_that_shows_nonsense_is_not_believed(tmp_path: Path) -> None:

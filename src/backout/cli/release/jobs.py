@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.cli.release.tools import MovedJobs, open_releases
-from backout.errors import BackoutError
+from backout.errors import BackoutError, PartlyDone
 from backout.model.incident.incident import RunState
 
 if TYPE_CHECKING:
@@ -45,10 +45,13 @@ def follow_jobs(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> MovedJob
                 tools.runs.ask(each.id, "abort", actor=tools.actor, reason=f"{pushed.release.id} is live by now")
         plan = plan_jobs(tools.environment, pushed.release.id, jobs.setup, tools.rollback.equivalents)
         run = tools.journal.submit(plan, actor=tools.actor, reason=plan.why)
-        _drive(shell, tools, run)
+        ended = _drive(shell, tools, run)
     except BackoutError as error:
         return MovedJobs(run, error.what, error.hint or again, error.exit_code)
-    return MovedJobs(run if find_result(tools.runs, run, StartJobsStep) is not None else "")
+    if ended.state is not RunState.DONE or find_result(tools.runs, ended.id, StartJobsStep) is None:
+        what = f"run {ended.id} is {ended.state}: which job workers run was not read back"
+        return MovedJobs(run, what, again, PartlyDone.exit_code)
+    return MovedJobs(run)
 
 
 def resume(shell: Shell, run: Run) -> int:
