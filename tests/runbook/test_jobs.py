@@ -8,7 +8,7 @@ import pytest
 from crashing import dies_at
 from ramped import Ramped
 
-from backout.errors import PartlyDone, WorldMoved
+from backout.errors import PartlyDone, ProviderUnavailable, WorldMoved
 from backout.model.incident.incident import RunState
 from backout.model.jobs import JobsSetup
 from backout.model.plan import Equivalents, Plan, PlanKind
@@ -153,6 +153,22 @@ def test_a_hotfix_in_between_keeps_its_own_workers(tmp_path: Path) -> None:
         tools.journal.drive(run, Actions(tools), actor="ops@host")
     assert story.world.jobs == {story.bad.id: 3}
     assert tools.runs.runs(name_lane("production"))[0].state is RunState.FAILED
+
+
+def test_workers_of_a_version_that_another_one_replaced_meanwhile_are_not_left_running(tmp_path: Path) -> None:
+    """Also where their start failed on one of the hosts, so that nobody waits for them."""
+    story = Working(tmp_path / "journal.sqlite").begin()
+
+    def fail(name: str) -> None:
+        if name == "job_workers.start":
+            story.world.after_call = None
+            story.world.deploy(story.world.upload("hotfix"))
+            raise ProviderUnavailable("the command ended with exit code 1", where="web2")
+
+    story.world.after_call = fail
+    with pytest.raises(WorldMoved):
+        roll_back(story.tools())
+    assert story.world.jobs == {}
 
 
 def test_guard_moves_the_workers_with_the_code(tmp_path: Path) -> None:

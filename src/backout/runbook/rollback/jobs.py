@@ -5,6 +5,7 @@ Never both at once: a timer that fires twice, or two codes at one queue, is what
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import find_underneath
@@ -98,17 +99,26 @@ class StartJobs(Action[StartJobsStep, StartJobsResult]):
         if before:
             what = f"job workers {describe_running(before)} run, so those of version {live[:8]} are not started"
             raise PartlyDone(what, where=before[0].host)
-        jobs.start(live)
-        look = _await(context, tools, jobs, args.within_s, (live,), lambda look: jobs.hosts <= _list_hosts(look, live))
+        try:
+            jobs.start(live)
+            look = _await(
+                context, tools, jobs, args.within_s, (live,), lambda look: jobs.hosts <= _list_hosts(look, live)
+            )
+        finally:  # also where some hosts started them and another one failed
+            self._check_still_live(args, context.run, live)
         missing = sorted(jobs.hosts - _list_hosts(look, live))
         if missing:
             raise PartlyDone(f"the job workers of version {live[:8]} do not run", where=", ".join(missing))
-        try:
-            _check_live(tools, args.version, context.run)
-        except WorldMoved:
-            jobs.stop(live)
-            raise
         return StartJobsResult(version=live, hosts=tuple(sorted(jobs.hosts)))
+
+    def _check_still_live(self, args: StartJobsStep, run: str, live: str) -> None:
+        """Raise WorldMoved where another version is live by now; the workers just started are asked to end before."""
+        try:
+            _check_live(self._tools, args.version, run)
+        except WorldMoved:
+            with suppress(BackoutError):
+                _get_port(self._tools).stop(live)
+            raise
 
 
 def _get_port(tools: Toolbox) -> JobWorkers:
