@@ -16,7 +16,7 @@ from caddy_home import caddy_home, get_last
 from backout import config
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.jobs import RunningJobs
-from backout.model.release import ReleaseNote
+from backout.model.release import MAINTENANCE, ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.plan.jobs import name_lane
 from backout.providers.caddy.hosts import Host
@@ -180,6 +180,20 @@ def test_a_command_that_shows_nonsense_is_not_believed(tmp_path: Path) -> None:
     ):
         with pytest.raises(ProviderUnavailable, match=said):
             read(script)
+
+
+def test_a_maintenance_page_has_no_workers(tmp_path: Path) -> None:
+    """No command is run for it: its address is a socket, which no port can be read from."""
+    folder = ReleaseFolder(tmp_path / "releases", (9100, 9199))
+    folder.prepare()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/page").write_text("x")
+    page = folder.push(tmp_path / "code", ReleaseNote(), SecretValues({}), 1.0, source=MAINTENANCE)
+    host = Host(folder, Ledger(folder.folder), LiveSlots(folder.folder), CommandProcesses(folder, "true", "true"))
+    jobs = HostJobs((host,), start="false {port}", stop="false {port}", show="echo 1", within_s=1.0)
+    assert jobs.read().running == ()
+    jobs.stop(page.id)
+    jobs.start(page.id)
 
 
 def test_without_their_commands_nothing_is_known_and_nothing_moved(tmp_path: Path) -> None:

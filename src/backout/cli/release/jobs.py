@@ -21,14 +21,15 @@ def follow_jobs(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> MovedJob
     """Have the job workers of a release run that all visitors get, and no others.
 
     Returns:
-        None where the application has none, or others get visitors beside it: workers stay until one has them all.
+        None where the application has none, it is a maintenance page, or others get visitors beside it: workers stay
+        until one has them all.
     """
     from backout.model.steps.jobs import StartJobsStep
     from backout.plan.jobs import name_lane, plan_jobs
     from backout.ports import find_result
     from backout.wiring.caddy import open_home
 
-    if pushed.share < _WHOLE or pushed.missing:
+    if pushed.share < _WHOLE or pushed.missing or not pushed.release.has_process:
         return None
     if open_home(shell.config()).make_jobs() is None:  # so that a push needs nothing that only a rollback does
         return None

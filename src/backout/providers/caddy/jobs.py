@@ -70,7 +70,7 @@ class HostJobs:
             RunningJobs(release.id, host.name, count)
             for host in self._hosts
             for release in host.releases.list()
-            if versions is None or release.id in versions
+            if release.has_process and (versions is None or release.id in versions)
             if (count := self._count(host, release)) is not None
         ]
         return JobsLook(tuple(running))
@@ -82,12 +82,16 @@ class HostJobs:
                 known = host.releases.get(version)
             except ProviderRejected:
                 continue  # it was removed there
-            self._run(host, _fill(host, self._stop, known))
+            self._move(host, self._stop, known)
 
     def start(self, version: str) -> None:
         """Run the command that starts them, on each host. Raises ProviderRejected (404): one has no such release."""
         for host in self._hosts:
-            self._run(host, _fill(host, self._start, host.releases.get(version)))
+            self._move(host, self._start, host.releases.get(version))
+
+    def _move(self, host: Host, line: str, release: Release) -> None:
+        if release.has_process:  # a maintenance page has no workers, and its address no port
+            self._run(host, _fill(host, line, release))
 
     def _count(self, host: Host, release: Release) -> int | None:
         words = _fill(host, self._show, release)
