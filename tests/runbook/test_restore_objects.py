@@ -87,6 +87,25 @@ def test_an_undo_takes_back_all_that_the_restore_did(damaged: DamagedBucket) -> 
     assert damaged.bucket.live() == damaged.then, "the undo of the undo"
 
 
+def test_an_undo_that_was_given_up_is_no_restore_to_take_back(damaged: DamagedBucket) -> None:
+    """Its opposite is the restore that somebody wanted back."""
+    before = damaged.bucket.live()
+    restore(damaged.tools(), damaged.ago())
+    damaged.world.after_call = make_crash([2], "objects.carry_out")
+    with pytest.raises(Crash):
+        undo(damaged.tools())
+    damaged.world.after_call = None
+    tools = damaged.tools()
+    given_up = tools.runs.runs("production/objects")[0]
+    assert damaged.bucket.live() not in (before, damaged.then)
+    tools.runs.ask(given_up.id, "abort", actor="ops@host", reason="it takes too long")
+    undo(tools)
+    assert damaged.bucket.live() == before
+    assert results(tools)[1].compared.verified is True
+    undo(damaged.tools())
+    assert damaged.bucket.live() == damaged.then, "the undo of the one that came to its end"
+
+
 def test_an_undo_leaves_what_was_written_since(damaged: DamagedBucket) -> None:
     restore(damaged.tools(), damaged.ago())
     damaged.world.clock.sleep(5)
@@ -254,9 +273,9 @@ def test_crashed_at_every_moment_and_taken_back(tmp_path: Path) -> None:
         assert results(tools)[1].compared.verified is True
 
 
-def make_crash(left: list[int]) -> Callable[[str], None]:
+def make_crash(left: list[int], call: str = "") -> Callable[[str], None]:
     def crash(name: str) -> None:
-        left[0] -= 1
+        left[0] -= call in ("", name)
         if left[0] == -1:
             raise Crash(name)
 

@@ -32,7 +32,8 @@ def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
     """Return the plan that takes a restore of objects back.
 
     Args:
-        run: its id, or the beginning of it; None: the newest one that changed anything, or was about to.
+        run: its id, or the beginning of it; None: the newest one that changed anything, or was about to. An undo that
+            did not come to its end is passed over, so that what it was to take back is taken back.
 
     Raises:
         UsageError: there is none.
@@ -40,7 +41,8 @@ def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
     """
     runs = tools.runs.runs(name_lane(tools.environment))
     begun = (each for each in runs if each.plan.has(RestoreObjectsStep) and has_begun(tools, each))
-    found = next((each for each in begun if run is None or each.id.startswith(run)), None)
+    wanted = (each for each in begun if (each.id.startswith(run) if run else not _is_broken_off(each)))
+    found = next(wanted, None)
     if found is None:
         raise UsageError("no restore of objects to take back", where=run or tools.environment)
     return plan_undo_of(tools, found)
@@ -49,6 +51,10 @@ def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
 def has_begun(tools: ObjectTools, run: Run) -> bool:
     """Whether a restore of objects has changed anything, or was about to."""
     return run.state is RunState.DONE or bool(list_progress(tools.journal, run, RestoreObjectsStep))
+
+
+def _is_broken_off(run: Run) -> bool:
+    return run.plan.has(UndoObjectsStep) and run.state is not RunState.DONE
 
 
 def plan_undo_of(tools: ObjectTools, run: Run) -> Plan:
