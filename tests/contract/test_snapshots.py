@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store_lab import Store, open_store
+from values import replace
 
 from backout.analysis.objects.moment import judge_objects
 from backout.analysis.objects.undo import list_undos
@@ -266,6 +267,43 @@ def test_a_content_that_is_not_the_one_of_its_manifest_is_not_brought_back(kept:
     }
     assert "not the one that the manifest names" in found["k"].why
     assert [kept.store.read(kept.bucket, key) for key in "klm"] == [(b"bad", {}), (b"bad", {}), (b"good as well", {})]
+
+
+def test_a_content_of_an_upload_in_parts_is_known_as_well(kept: Kept) -> None:
+    """Its copy has another etag than the object, which says nothing of the others."""
+    boto, place = kept.store.boto, {"Bucket": kept.bucket, "Key": "k"}
+    begun = boto.create_multipart_upload(**place)["UploadId"]
+    part = boto.upload_part(**place, UploadId=begun, PartNumber=1, Body=b"good")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+    boto.complete_multipart_upload(**place, UploadId=begun, MultipartUpload=parts)
+    assert kept.store.list_live(kept.bucket)["k"].endswith('-1"')
+    kept.take()
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("k", b"bad")
+    (entry,) = kept.history.manifests.read(kept.history.list_manifests()[0])
+    assert kept.restore(to) == [Outcome.DONE]
+    assert kept.store.read(kept.bucket, "k") == (b"good", {})
+    kept.put("k", b"bad")
+    boto.put_object(Bucket=kept.kept, Key=kept.history.locate(entry), Body=b"evil")
+    assert kept.restore(to) == [Outcome.FAILED]
+
+
+def test_a_content_is_known_where_the_buckets_etags_are_no_hashes(kept: Kept) -> None:
+    """As of a bucket that SSE-KMS encrypts, beside a history that nothing does."""
+    kept.put("k", b"good")
+    kept.take()
+    (name,) = kept.history.list_manifests()
+    (entry,) = kept.history.manifests.read(name)
+    other = replace(entry, etag="0" * 32)
+    source = {"Bucket": kept.kept, "Key": kept.history.locate(entry)}
+    kept.store.boto.copy_object(Bucket=kept.kept, Key=kept.history.locate(other), CopySource=source)
+    kept.history.manifests.write(name, [other], prefix="")
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("k", b"bad")
+    assert kept.restore(to) == [Outcome.DONE]
+    assert kept.store.read(kept.bucket, "k") == (b"good", {})
 
 
 def test_an_unsigned_manifest_is_refused_where_there_is_a_key(store: Store) -> None:

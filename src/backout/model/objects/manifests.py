@@ -12,6 +12,8 @@ class ManifestEntry(Value, frozen=True):
     Args:
         at: when it was written, by the store's clock, in Unix seconds.
         stored: the name of the manifest with which its content was stored.
+        kept_etag: of that stored content, which is another one than the object's where the store encrypts, or the
+            object went up in parts; "" in manifests of before 2026-12.
     """
 
     key: str
@@ -19,6 +21,7 @@ class ManifestEntry(Value, frozen=True):
     size_bytes: int
     at: float
     stored: str
+    kept_etag: str = ""
 
 
 class ManifestName(Record, frozen=True, kw_only=True):

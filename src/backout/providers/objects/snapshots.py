@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 500
 _ANOTHER: Final = 412
+_KEPT: Final = "@"
 _GONE: Final = frozenset({404, _ANOTHER})
 ABSENT: Final = "absent"
 """Stands for the id of the newest version where the bucket has no such object."""
@@ -134,9 +135,9 @@ class SnapshotHistory:
         return self.locate_content(entry.key, make_content(entry))
 
     def locate_content(self, key: str, content: str) -> str:
-        """Return the key of a content, which is named by its manifest and its etag."""
+        """Return the key of a content, which is named by its manifest and its object's etag."""
         digest = hashlib.sha256(key.encode()).hexdigest()
-        return f"{self._root}contents/{digest[:2]}/{digest}/{content}"
+        return f"{self._root}contents/{digest[:2]}/{digest}/{content.partition(_KEPT)[0]}"
 
     def list_live(self) -> Iterator[Listed]:
         """Yield what the bucket holds now, in the store's order, without backout's own objects."""
@@ -168,7 +169,7 @@ class SnapshotHistory:
         with self.gate.passing():
             for _ in range(5):
                 try:
-                    copy_object(
+                    kept = copy_object(
                         self.client,
                         (self.bucket, entry.key),
                         (self.history, self.locate(entry)),
@@ -179,7 +180,7 @@ class SnapshotHistory:
                     if refused.status not in _GONE:
                         raise
                 else:
-                    return entry
+                    return replace(entry, kept_etag=kept.etag)
                 found = self.client.head(self.bucket, entry.key)
                 if found is None:
                     return None
@@ -207,7 +208,6 @@ class SnapshotVersions:
     def __init__(self, history: SnapshotHistory, moment: Moment) -> None:
         self._history = history
         self._moment = moment
-        self._hashes = True  # as far as is known: see _check_content
 
     def versions(self) -> Iterator[ObjectVersion]:
         """Yield of each object what it is now, or a marker, and below it what it was.
@@ -317,37 +317,21 @@ class SnapshotVersions:
 
     def _copy_back(self, key: str, content: str, size_bytes: int) -> S3Object:
         """Copy a content over the object. Raises ProviderRejected: it is not the one that its manifest names."""
-        history, etag = self._history, content.partition("-")[2]
+        history = self._history
         source, target = (history.history, history.locate_content(key, content)), (history.bucket, key)
-        if self._hashes and "-" not in etag:  # of an upload in parts the copy has another etag
-            try:
-                return copy_object(history.client, source, target, etag, size_bytes)
-            except ProviderRejected as refused:
-                if refused.status != _ANOTHER:
-                    raise
-            self._check_content(source)
-        return copy_object(history.client, source, target, "", size_bytes)
-
-    def _check_content(self, source: tuple[str, str]) -> None:
-        """Look at a content whose etag is not that of its manifest; in an encrypted bucket each copy has another one.
-
-        Raises:
-            ProviderRejected: the store's etags are hashes, so it is another content.
-        """
-        digest = hashlib.md5(usedforsecurity=False)
-        with self._history.client.get(*source) as body:
-            for chunk in body:
-                digest.update(chunk)
-        found = self._history.client.head(*source)
-        self._hashes = found is not None and found.etag == digest.hexdigest()
-        if self._hashes:
+        try:
+            return copy_object(history.client, source, target, content.partition(_KEPT)[2], size_bytes)
+        except ProviderRejected as refused:
+            if refused.status != _ANOTHER:
+                raise
             what = "its content in the history is not the one that the manifest names"
-            raise ProviderRejected(what, status=_ANOTHER, where="/".join(source))
+            raise ProviderRejected(what, status=_ANOTHER, where="/".join(source)) from refused
 
 
 def make_content(entry: ManifestEntry) -> str:
-    """Return the name of a content among those of its object."""
-    return f"{entry.stored}-{entry.etag}"
+    """Return the name of a content among those of its object, and by which etag it is known there."""
+    name = f"{entry.stored}-{entry.etag}"
+    return f"{name}{_KEPT}{entry.kept_etag}" if entry.kept_etag else name
 
 
 def make_id(live: ManifestEntry) -> str:

@@ -35,7 +35,8 @@ class Tables:
     def fill(self, name: str, entries: Iterable[ManifestEntry]) -> None:
         """Keep a listing under a name of ours; the last one of a key counts."""
         self._file.execute(
-            f"CREATE TABLE {name} (key BLOB PRIMARY KEY, etag TEXT, size INTEGER, at REAL, stored TEXT) WITHOUT ROWID"
+            f"CREATE TABLE {name} (key BLOB PRIMARY KEY, etag TEXT, size INTEGER, at REAL, stored TEXT, kept TEXT) "
+            "WITHOUT ROWID"
         )
         numbered = iter(entries)
         while batch := list(islice(numbered, _BATCH)):
@@ -43,18 +44,20 @@ class Tables:
 
     def add(self, name: str, entries: Iterable[ManifestEntry]) -> None:
         """Add to a listing."""
-        rows = [(each.key.encode(), each.etag, each.size_bytes, each.at, each.stored) for each in entries]
-        self._file.executemany(f"INSERT OR REPLACE INTO {name} VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608 - our names
+        rows = (
+            (each.key.encode(), each.etag, each.size_bytes, each.at, each.stored, each.kept_etag) for each in entries
+        )
+        self._file.executemany(f"INSERT OR REPLACE INTO {name} VALUES (?, ?, ?, ?, ?, ?)", rows)  # noqa: S608 - ours
 
     def find(self, name: str, key: str) -> ManifestEntry | None:
         """Return the entry of a key."""
-        query = f"SELECT key, etag, size, at, stored FROM {name} WHERE key = ?"  # noqa: S608 - our names
+        query = f"SELECT key, etag, size, at, stored, kept FROM {name} WHERE key = ?"  # noqa: S608 - our names
         found = self._file.execute(query, (key.encode(),)).fetchone()
         return None if found is None else _make_entry(found)
 
     def read(self, name: str) -> Iterator[ManifestEntry]:
         """Yield a listing by key."""
-        for row in self._file.execute(f"SELECT key, etag, size, at, stored FROM {name} ORDER BY key"):  # noqa: S608
+        for row in self._file.execute(f"SELECT key, etag, size, at, stored, kept FROM {name} ORDER BY key"):  # noqa: S608
             yield _make_entry(row)
 
     def keys(self, *names: str) -> Iterator[str]:
@@ -76,12 +79,12 @@ class Tables:
     def list_superseded(self, name: str, by: str) -> Iterator[ManifestEntry]:
         """Yield the entries of a listing whose content another one does not have any more."""
         query = (
-            f"SELECT o.key, o.etag, o.size, o.at, o.stored FROM {name} AS o LEFT JOIN {by} AS n "  # noqa: S608
+            f"SELECT o.key, o.etag, o.size, o.at, o.stored, o.kept FROM {name} AS o LEFT JOIN {by} AS n "  # noqa: S608
             "ON o.key = n.key AND o.stored = n.stored WHERE n.key IS NULL"
         )
         for row in self._file.execute(query):
             yield _make_entry(row)
 
 
-def _make_entry(row: tuple[bytes, str, int, float, str]) -> ManifestEntry:
+def _make_entry(row: tuple[bytes, str, int, float, str, str]) -> ManifestEntry:
     return ManifestEntry(row[0].decode(), *row[1:])
