@@ -23,7 +23,9 @@ from backout.errors import PartlyDone, ProviderUnavailable, Refused, UsageError,
 from backout.model.database.fence import FenceOrder, FenceRole
 from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
+from backout.model.steps.recovery import OpenStep
 from backout.model.version import Mark
+from backout.ports import find_result
 from backout.report.recovery import format_lines, make_record
 from backout.runbook.incident.records import list_incidents
 from backout.runbook.recover import deadline
@@ -31,7 +33,7 @@ from backout.runbook.recover.deadline import read_outage
 from backout.runbook.recover.outcome import read_outcome
 from backout.runbook.recover.prepare import RecoverAsk, prepare, skip_verification
 from backout.runbook.recover.tools import RecoverTools
-from backout.runbook.recover.undo import find_undoable
+from backout.runbook.recover.undo import find_undoable, prepare_undo
 
 from line import equip
 from polling import until
@@ -303,8 +305,9 @@ def test_a_database_that_takes_no_write_is_given_to_nobody(night: Night) -> None
         return replace(night.tools(), commits=NightCommits(night.world))
 
     night.world.before_call = fail
-    with pytest.raises(PartlyDone, match="the application cannot write, although the fence is gone"):
+    with pytest.raises(PartlyDone, match="the application cannot write, although the fence is gone") as stopped:
         recover(tools())
+    assert "resume the run without the connection string" in str(stopped.value)
     assert night.world.builds[night.world.live.main].version.is_maintenance
     night.world.before_call = None
     run = recover(tools())
@@ -316,6 +319,32 @@ def test_a_database_that_takes_no_write_is_given_to_nobody(night: Night) -> None
     undone = take_back(tools())
     assert undone is not None
     assert "cannot write" in read_outcome(night.tools().tools, undone).wrote
+
+
+def test_who_was_let_in_before_the_trial_write_failed_is_not_forgotten(night: Night) -> None:
+    """An undo goes by what may have been written since, and the report by when that began."""
+
+    def fail(name: str) -> None:
+        if name == "commits.commit_once":
+            raise ProviderUnavailable("cannot execute INSERT in a read-only transaction")
+
+    def tools() -> RecoverTools:
+        return replace(night.tools(), commits=NightCommits(night.world))
+
+    night.world.before_call = fail
+    with pytest.raises(PartlyDone, match="the application cannot write"):
+        recover(tools())
+    failed_at = night.world.clock.now()
+    (run,) = tools().tools.runs.runs("production")
+    planned = prepare_undo(tools(), run).notes
+    night.world.clock.sleep(3600)
+    night.world.before_call = None
+    run = recover(tools())
+    opened = find_result(tools().tools.runs, run.id, OpenStep)
+    assert opened is not None
+    assert opened.at <= failed_at
+    assert (opened.stood_s or 0) < 3600
+    assert planned == prepare_undo(tools(), run).notes, "the same as of one that came to its end"
 
 
 def test_what_differs_is_mended_and_compared_again(night: Night) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import find_underneath, is_half_made
+from backout.decoding import decode_values
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.deployment import Share
 from backout.model.platform import CacheState
@@ -54,6 +55,12 @@ if TYPE_CHECKING:
     from backout.ports import Probe, StepContext
     from backout.runbook.recover.tools import RecoverTools
     from backout.runbook.toolbox import Toolbox
+
+
+_ACCEPTED: Final = (
+    "where only this host cannot log in as the application, resume the run without the connection string "
+    "(the variable of database.url_env, or database.url_file): no write is tried then"
+)
 
 
 class Place(Action[PlaceStep, PlaceResult]):
@@ -173,14 +180,23 @@ class Open(Action[OpenStep, OpenResult]):
         Raises:
             BackoutError: the fence still stands, or the application cannot write.
         """
-        fence, run, clock = get_fence(self._tools), context.run, self._tools.tools.clock
+        fence, run = get_fence(self._tools), context.run
         mark = read_own_fence(self._tools, run)
         if mark is not None:
             fence.open(mark)
         if read_own_fence(self._tools, run) is not None:
             raise BackoutError("the fence still stands", where=self._tools.tools.environment)
-        raised, now = find_result(self._tools.tools.runs, run, FenceStep), clock.now()
-        return OpenResult(at=now, stood_s=None if raised is None else now - raised.at, wrote=self._try_write(run))
+        raised, at = find_result(self._tools.tools.runs, run, FenceStep), self._note_open(context)
+        return OpenResult(at=at, stood_s=None if raised is None else at - raised.at, wrote=self._try_write(run))
+
+    def _note_open(self, context: StepContext) -> float:
+        """Note that roles are let in, whatever the trial write shows, and return since when: of the first attempt."""
+        told = context.last_progress()
+        if told is not None:
+            return decode_values(told["opened"], float)
+        now = self._tools.tools.clock.now()
+        context.progress({"opened": now})
+        return now
 
     def _try_write(self, run: str) -> str:
         """Return what one write showed. Raises BackoutError: the application cannot write to what was restored."""
@@ -193,7 +209,7 @@ class Open(Action[OpenStep, OpenResult]):
             what = f"the application cannot write, although the fence is gone: {error.what}"
             if find_plan(box.runs, run).arguments(RecoverReportStep).undoes:  # what was there before, be it well or not
                 return what
-            raise BackoutError(what, where=box.environment, hint=error.hint) from error
+            raise BackoutError(f"{what}; {_ACCEPTED}", where=box.environment) from error
         return f"role {role} committed one write, which another session read back"
 
 

@@ -25,7 +25,7 @@ from backout.model.steps.restore import ExchangeStep
 from backout.model.triggers import Coverage, Fate
 from backout.plan.exchange_back import make_exchange_back, make_start_plan
 from backout.plan.recovery import LEFT_OUT, PARTS, STAYS, CodeChange, Recovery, Stops, is_recovery, make_recovery_plan
-from backout.ports import find_result
+from backout.ports import find_result, list_progress
 from backout.report.times import format_time
 from backout.runbook.objects.undo import plan_undo_of
 from backout.runbook.recover.lift import is_lifting, open_again
@@ -103,7 +103,7 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
         options = (f"Go on with that: `backout runs resume {run.id}`.",)
         raise Refused("it is being given up", where=run.id, options=options)
     planned, order = run.plan.arguments(MaintenanceStep), run.plan.arguments(RecoverReportStep)
-    is_open = find_result(box.runs, run.id, OpenStep) is not None
+    is_open = _is_open(tools, run)
     database = _plan_database(tools, run, make_mark(tools, f"undo {run.id}"), is_open=is_open)
     objects = _plan_objects(tools, run)
     live = find_underneath(box.deployments.history())
@@ -136,6 +136,14 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
         ),
         make_by_hand(tools, _survey(tools)),
     )
+
+
+def _is_open(tools: RecoverTools, run: Run) -> bool:
+    """Whether anybody was let in since the restore, be it that the application could not write then."""
+    box = tools.tools
+    if find_result(box.runs, run.id, OpenStep) is not None:
+        return True
+    return run.plan.has(OpenStep) and bool(list_progress(box.journal, run, OpenStep))
 
 
 def _survey(tools: RecoverTools) -> FenceSurvey | None:
