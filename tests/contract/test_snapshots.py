@@ -25,6 +25,7 @@ from backout.providers.objects.gate import Gate
 from backout.providers.objects.manifests import Manifests
 from backout.providers.objects.snapshots import ABSENT, SnapshotHistory, SnapshotVersions
 from backout.providers.objects.tables import Tables
+from backout.runbook.objects.compare import Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,6 +270,28 @@ def test_a_content_that_is_not_the_one_of_its_manifest_is_not_brought_back(kept:
     assert [kept.store.read(kept.bucket, key) for key in "klm"] == [(b"bad", {}), (b"bad", {}), (b"good as well", {})]
 
 
+@pytest.mark.long
+def test_what_was_deleted_is_compared_as_any_other_copy(kept: Kept) -> None:
+    """In a bucket without versions there is no delete marker to take away."""
+    kept.put("deleted", b"here", owner="me")
+    kept.take()
+    to = kept.next_second()
+    kept.delete("deleted")
+    moment = Moment(to, kept.next_second() + 60)
+    versions = SnapshotVersions(kept.history, moment)
+    (change,) = (each.change for each in judge_objects(versions.versions(), moment))
+    assert change is not None
+    assert change.kind is ChangeKind.UNDELETE
+    (carried,) = versions.carry_out([change], again=False)
+    for spoiled in (False, True):
+        if spoiled:
+            kept.put("deleted", b"here")  # a store that lost its metadata
+        comparison = Comparison(versions, 1, moment.until)
+        comparison.compare(list(versions.versions()), change, carried)
+        assert comparison.finish(0, 0).verified is not spoiled
+
+
+@pytest.mark.long
 def test_a_content_of_an_upload_in_parts_is_known_as_well(kept: Kept) -> None:
     """Its copy has another etag than the object, which says nothing of the others."""
     boto, place = kept.store.boto, {"Bucket": kept.bucket, "Key": "k"}

@@ -150,8 +150,8 @@ class Comparison:
         self._put_back.append(hidden.key)
 
     def _has_contents(self, newest: ObjectVersion, change: ObjectChange) -> bool:
-        """Whether a copy has the contents of its source; the rest is said by the ids of versions alone."""
-        if change.kind is not ChangeKind.COPY:
+        """Whether a copy has the contents of its source; what is that very version, or is gone, needs no look."""
+        if change.kind is ChangeKind.REMOVE or newest.version_id == change.version_id:
             return True
         self._copies += 1
         if newest.size_bytes != change.size_bytes:
