@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_lab import Store, open_store
@@ -23,8 +24,9 @@ from backout.model.objects.manifests import ManifestEntry
 from backout.model.objects.versions import ChangeKind, Moment, ObjectChange, Outcome
 from backout.providers.objects.gate import Gate
 from backout.providers.objects.manifests import Manifests
-from backout.providers.objects.snapshots import ABSENT, SnapshotHistory, SnapshotVersions
+from backout.providers.objects.snapshots import ABSENT, SnapshotHistory, SnapshotVersions, copy_object
 from backout.providers.objects.tables import Tables
+from backout.providers.s3.answers import S3Object
 from backout.runbook.objects.compare import Comparison
 
 if TYPE_CHECKING:
@@ -289,6 +291,33 @@ def test_what_was_deleted_is_compared_as_any_other_copy(kept: Kept) -> None:
         comparison = Comparison(versions, 1, moment.until)
         comparison.compare(list(versions.versions()), change, carried)
         assert comparison.finish(0, 0).verified is not spoiled
+
+
+@dataclass
+class LargeObject:
+    """A store with one object of 6 GB, as a client has it."""
+
+    etag: str = "it"
+    size_bytes: int = 6 * 10**9
+    copied: int = 0
+
+    def head(self, _bucket: str, key: str) -> S3Object:
+        return S3Object(key, self.size_bytes, self.etag, 0.0)
+
+    def copy_in_parts(self, _source: object, _bucket: str, key: str, _part_bytes: int) -> S3Object:
+        self.copied += 1
+        return S3Object(key, self.size_bytes, "copy-12", 0.0)
+
+
+@pytest.mark.parametrize(("etag", "size_bytes"), [("other", 6 * 10**9), ("it", 7 * 10**9), ("", 7 * 10**9)])
+def test_a_large_object_that_is_another_one_is_not_copied(etag: str, size_bytes: int) -> None:
+    large = LargeObject()
+    client: Any = large
+    with pytest.raises(ProviderRejected) as raised:
+        copy_object(client, ("kept", "k"), ("bucket", "k"), etag, size_bytes)
+    assert (raised.value.status, large.copied) == (412, 0)
+    assert copy_object(client, ("kept", "k"), ("bucket", "k"), "it", large.size_bytes).etag == "copy-12"
+    assert copy_object(client, ("kept", "k"), ("bucket", "k"), "", large.size_bytes).etag == "copy-12"
 
 
 @pytest.mark.long

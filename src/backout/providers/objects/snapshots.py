@@ -194,6 +194,9 @@ def copy_object(
 ) -> S3Object:
     """Copy an object inside the store as it is listed. Raises ProviderRejected (412): it is another one by now."""
     if size_bytes > COPIED_AT_ONCE_BYTES:
+        found = client.head(*source)  # a copy in parts has no condition
+        if found is not None and (found.size_bytes != size_bytes or etag not in ("", found.etag)):
+            raise ProviderRejected("the object is another one by now", status=_ANOTHER, where="/".join(source))
         return client.copy_in_parts((*source, None), *target, PART_BYTES)
     return client.copy((*source, None), *target, if_match=etag)
 
