@@ -41,9 +41,10 @@ def run(folder: Path, *arguments: str) -> tuple[int, dict[str, object]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    call(tmp_path, "down")
+def folder(quick_path: Path) -> Iterator[Path]:
+    """Return a folder whose path is short, unlike a test's own beside others: a host's socket is below it."""
+    yield quick_path
+    call(quick_path, "down")
 
 
 def is_alive(pid: int) -> bool:

@@ -167,6 +167,7 @@ READS = {
     "runbook/recover/prepare.py": "what is live before it is shown",
     "runbook/recover/undo.py": "its own, which it takes away",
     "runbook/release.py": "what is live and marked, so that it is not removed; hosts have no maintenance version",
+    "runbook/rollback/already.py": "whether what is live beneath it is what that rollback chose",
     "runbook/rollback/jobs.py": "what is live, whose job workers are to run",
     "runbook/rollback/next_target.py": "one version, by its id",
     "runbook/rollback/panic.py": "whether a run of ours has switched",
