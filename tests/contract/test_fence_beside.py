@@ -113,7 +113,7 @@ def test_jobs_and_subscriptions_are_stopped_and_go_on_as_before(shop: Shop) -> N
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_the_printed_line_starts_them_again(shop: Shop) -> None:
     """It goes to the database of pg_cron and back."""
     before = state(shop)
@@ -131,7 +131,7 @@ def test_the_printed_line_starts_them_again(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_the_card_opens_it_without_knowing_more_than_the_database(shop: Shop, tmp_path: Path) -> None:
     """Its lines are the same before and during a fence; the jobs are named to be typed, in their own database."""
     platform = 'provider = "cloudflare", script = "shop", account_id = "a"'
@@ -178,7 +178,7 @@ for _ in range(1000):
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_killed_at_any_moment_the_database_tells_what_is_to_be_given_back(shop: Shop) -> None:
     """Kills while it is raised and opened again and again, half of them while it stands; another process opens it."""
     before = state(shop)

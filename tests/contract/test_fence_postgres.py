@@ -60,7 +60,7 @@ def test_a_role_that_was_let_in_by_hand_is_named(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_what_goes_on_in_a_server_is_no_write(shop: Shop, port: int, tmp_path: Path) -> None:
     """Checkpoints, vacuum, the statistics, another database's writes, and a restore point of ours."""
     shop.administer("INSERT INTO orders SELECT FROM generate_series(1, 2000)", "DELETE FROM orders WHERE id > 100")
@@ -105,7 +105,7 @@ def test_a_write_behind_the_fence_is_seen(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_session_that_comes_back_is_ended_again_and_named(shop: Shop) -> None:
     """A superuser of a person is let in, and no proof is given while he is."""
     shop.administer(f"CREATE ROLE {shop.name}_dba SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
@@ -142,7 +142,7 @@ class Persistent(Writer):
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_the_printed_line_opens_it_without_backout(shop: Shop) -> None:
     """As a shell runs it; then nothing is left of the fence."""
     before = shop.roles()
@@ -160,7 +160,7 @@ def test_the_printed_line_opens_it_without_backout(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_another_process_opens_it_and_knows_whose_it_is(shop: Shop) -> None:
     """Nothing but the database tells."""
     before = shop.roles()
@@ -174,7 +174,7 @@ def test_another_process_opens_it_and_knows_whose_it_is(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_where_no_further_session_is_let_in_the_kept_one_opens_it(shop: Shop) -> None:
     """All places are taken, or the administrator lost his own LOGIN."""
     shop.administer(f"CREATE ROLE {shop.name}_dba SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
@@ -188,7 +188,7 @@ def test_where_no_further_session_is_let_in_the_kept_one_opens_it(shop: Shop) ->
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_sessions_that_do_not_end_open_it_again(shop: Shop) -> None:
     """An administrator who may not end a superuser's session takes nothing."""
     shop.administer(

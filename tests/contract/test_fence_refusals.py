@@ -51,7 +51,7 @@ def run_script(shop: Shop, found: FenceRefusal) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_plain_application_is_not_refused(shop: Shop) -> None:
     """It owns its database and nothing else."""
     found = shop.fence.survey()
@@ -62,7 +62,7 @@ def test_a_plain_application_is_not_refused(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_the_same_role(shop: Shop) -> None:
     """Backout would shut itself out."""
     shop.fence = shop.make_fence(shop.name)
@@ -71,7 +71,7 @@ def test_the_same_role(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_superuser_application(shop: Shop) -> None:
     """It could open any fence."""
     shop.administer(f"ALTER ROLE {shop.name} SUPERUSER")
@@ -80,7 +80,7 @@ def test_a_superuser_application(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_role_that_another_application_uses(shop: Shop) -> None:
     """By what it owns, what it was granted, or a session it has there."""
     shop.administer(f"CREATE DATABASE {shop.name}_two")
@@ -98,7 +98,7 @@ def test_a_role_that_another_application_uses(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -124,7 +124,7 @@ def test_a_role_outside_the_plan_that_can_write(shop: Shop, given: str, words: s
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_role_outside_the_plan_may_be_taken_into_it(shop: Shop) -> None:
     """Then the fence keeps it out as well."""
     role = f"{shop.name}_worker"
@@ -141,7 +141,7 @@ def test_a_role_outside_the_plan_may_be_taken_into_it(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_publics_connect(shop: Shop) -> None:
     """Everyone in the cluster is let in, and may write here by what PUBLIC may."""
     shop.administer(f"GRANT CONNECT ON DATABASE {shop.name} TO PUBLIC", f"CREATE ROLE {shop.name}_guest LOGIN")
@@ -154,7 +154,7 @@ def test_publics_connect(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_managed_vendors_owner(shop: Shop) -> None:
     """The vendor's own administrator is left alone."""
     shop.administer(
@@ -166,7 +166,7 @@ def test_a_managed_vendors_owner(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_an_administrator_who_may_not(shop: Shop) -> None:
     """Each right that is lacking, with what grants it."""
     admin = f"{shop.name}_admin"
@@ -184,7 +184,7 @@ def test_an_administrator_who_may_not(shop: Shop) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_programs_of_another_version(shop: Shop, tmp_path: Path) -> None:
     """The WAL could not be read, so nothing would be proved."""
     other = tmp_path / "other"
@@ -197,7 +197,7 @@ def test_programs_of_another_version(shop: Shop, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_role_that_is_not_there(shop: Shop) -> None:
     """A wrong name in the configuration."""
     shop.fenced = ("nobody_here",)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 KEY = "0f" * 32
 CUTS = by_extent(2, 3, proof=16)

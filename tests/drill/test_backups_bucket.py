@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 KEY = "0f" * 32
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 LIMIT = 40
 

@@ -18,7 +18,7 @@ from polling import PATIENCE_S
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 

@@ -82,7 +82,7 @@ def list_wrong(drill: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("drills", 4)
+@pytest.mark.rotating("drills", 5)
 def test_a_killed_drill_leaves_nothing_running(tmp_path: Path) -> None:
     """Kill -9 in the middle, of one or of two: twin, visitors and guard end, the history says so, and it runs again."""
     argv = [str(PROGRAM), "drill", "run", "throws", "hotfix", "--side-by-side"]
@@ -103,7 +103,7 @@ def test_a_killed_drill_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("drills", 4)
+@pytest.mark.rotating("drills", 5)
 @pytest.mark.parametrize("flag", ["--one-by-one", "--side-by-side"])
 def test_an_interrupted_run_says_what_has_ended_and_goes_on_with_the_rest(tmp_path: Path, flag: str) -> None:
     """Ctrl-C in the second drill: exit code 130, the table of the first one, and the command that runs the second."""

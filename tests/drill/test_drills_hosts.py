@@ -57,7 +57,7 @@ def test_what_cannot_take_place_on_hosts_is_named_with_why(tmp_path: Path) -> No
 
 
 @pytest.mark.long
-@pytest.mark.rotating("drills", 4)
+@pytest.mark.rotating("drills", 5)
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_what_each_drill_expects_comes_true_on_hosts(folder: Path, proof: Record) -> None:

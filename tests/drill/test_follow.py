@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook
     from scripted_server import ScriptedServer
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 CHANNEL = '[notify.webhook]\nurl_file = "webhook-url"\nsecret_file = "webhook-secret"\n\n[journal]'
 

@@ -14,7 +14,7 @@ from polling import until
 if TYPE_CHECKING:
     from drillbook import Drillbook
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 
 @pytest.mark.long

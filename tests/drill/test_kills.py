@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conftest import Record
     from drillbook import Drillbook, Trial
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 COMMANDS = {
     "rollback": ("rollback", "-m", "it fails", "--confirm", "production", "--json"),

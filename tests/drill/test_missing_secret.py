@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Result, Trial
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 NAME = "PAYMENTS_API_KEY"
 VALUE = CANARIES["JWT_SECRET"]

@@ -21,7 +21,7 @@ from polling import PATIENCE_S
 if TYPE_CHECKING:
     from drillbook import Drillbook
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "your-app-on-the-twin.md").read_text(encoding="utf-8")

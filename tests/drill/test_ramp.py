@@ -17,7 +17,7 @@ from arranged import upload
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 RAMP = "[environments.production.guard]\nramp = [10, 50, 100]"
 

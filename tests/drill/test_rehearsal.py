@@ -78,7 +78,7 @@ def run(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("drills", 4)
+@pytest.mark.rotating("drills", 5)
 def test_the_six_steps_in_staging(drillbook: Drillbook) -> None:
     """The team's own commands deploy; the broken version is rolled back, and no statistics of staging count it."""
     trial = set_up(drillbook, "staging")
@@ -95,7 +95,7 @@ def test_the_six_steps_in_staging(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("drills", 4)
+@pytest.mark.rotating("drills", 5)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_a_stopped_drill_broke_does_not_stay(drillbook: Drillbook, number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM put the good version back; after kill -9 `status` names the command that does."""
@@ -127,7 +127,7 @@ def test_what_a_stopped_drill_broke_does_not_stay(drillbook: Drillbook, number: 
 
 
 @pytest.mark.long
-@pytest.mark.rotating("drills", 4)
+@pytest.mark.rotating("drills", 5)
 def test_production_is_only_watched(drillbook: Drillbook) -> None:
     """Guard looks at what is live, by production's own configuration; nothing is deployed, no statistics count it."""
     trial = drillbook.trial()

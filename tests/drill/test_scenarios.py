@@ -70,7 +70,7 @@ def test_production_without_confirmation(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 @pytest.mark.calm
 def test_nothing_proven(drillbook: Drillbook) -> None:
     """Without a stable version: exit 3 names --accept-unproven, which then does it."""
@@ -108,7 +108,7 @@ def test_migration_since_the_target_was_live(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 @pytest.mark.calm
 def test_database_unreachable(drillbook: Drillbook) -> None:
     """The migration head cannot be read, so nobody knows: exit 3, and `unknown` overrules it."""
@@ -124,7 +124,7 @@ def test_database_unreachable(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 def test_observe(drillbook: Drillbook) -> None:
     """Guard says what it would do, with exit 1, and changes nothing."""
     trial = watching(deployed_bad(drillbook), "60s")
@@ -135,7 +135,7 @@ def test_observe(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
     """Another deployment makes the verdict void, a bad one too: exit 6, nothing is rolled back, and none is advised."""
     trial = watching(deployed_bad(drillbook), "20s")
@@ -150,7 +150,7 @@ def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 @pytest.mark.calm
 def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
     """An interrupted rollback that finds another deployment live changes nothing: exit 6."""
@@ -168,7 +168,7 @@ def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 @pytest.mark.calm
 def test_secret_only_change(drillbook: Drillbook) -> None:
     """The previous version is the same code, so it is passed over; an older secret is a person's decision."""
@@ -198,7 +198,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 @pytest.mark.calm
 def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     """A version id or the start of one, a deployment id, a number, a time; an unknown one is a usage error."""
@@ -245,7 +245,7 @@ def test_critical_service_down_after_the_deployment(drillbook: Drillbook, servic
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 def test_degradable_service_down(drillbook: Drillbook) -> None:
     """Email is no reason."""
     trial = watching(drillbook.trial(), "8s")
@@ -261,7 +261,7 @@ def test_degradable_service_down(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     """A service that was down already says nothing about the deployment: hold."""
     trial = watching(drillbook.trial(), "10s")
@@ -282,7 +282,7 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("scenarios", 2)
+@pytest.mark.rotating("scenarios", 3)
 @pytest.mark.calm
 def test_what_a_dry_run_shows_is_what_runs(drillbook: Drillbook) -> None:
     """Nobody is asked why on an environment that is not protected, so the plan is the same to the last word."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook
     from scripted_server import Step
 
-pytestmark = pytest.mark.rotating("drills", 4)
+pytestmark = pytest.mark.rotating("drills", 5)
 
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 DOWN = Answer()

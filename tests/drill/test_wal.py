@@ -187,7 +187,7 @@ def test_streaming_loses_less_than_a_second_of_commits(
         assert late == []
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 @pytest.mark.proof
 def test_synchronous_mode_loses_no_acknowledged_commit(quick_path: Path, cache: Path, proof: Record) -> None:
@@ -216,7 +216,7 @@ def _promises(lab: Lab) -> list[str]:
     return [event.kind for event in journal.events(environment="lab", kind="wal.*")]
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["killed", long("stuck")])
 def test_commits_go_on_within_the_timeout_when_the_receiver_is_lost(quick_path: Path, cache: Path, how: str) -> None:
@@ -268,7 +268,7 @@ def test_without_a_limit_on_slots_nothing_is_started(quick_path: Path, cache: Pa
         assert "not backout's" in answer.err
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cache: Path, *, stored: bool) -> None:
@@ -306,7 +306,7 @@ def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cach
         assert "restorable" in lab.backout("db", "backups", "list").out
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_wal_that_cannot_be_replayed_protects_nothing(quick_path: Path, cache: Path) -> None:
     """wal_level was `minimal` for a while: said by each command, until a new base backup is there."""
@@ -336,7 +336,7 @@ def test_wal_that_cannot_be_replayed_protects_nothing(quick_path: Path, cache: P
         assert lab.backout("db", "check").code == 0
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_after_a_failover_the_old_timelines_partial_segment_is_no_hole(quick_path: Path, cache: Path) -> None:
     """The receiver had less of it than the server that was promoted; the new timeline's first segment has it all."""
@@ -365,7 +365,7 @@ def test_after_a_failover_the_old_timelines_partial_segment_is_no_hole(quick_pat
         lab.backout("db", "restore", "--drop-side", str(reached.json["side"]["name"]))  # type: ignore[index,call-overload]
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_a_side_across_minimal_is_refused_before_anything_is_laid_out(quick_path: Path, cache: Path) -> None:
     """Nobody has read the WAL back since: the plan does, names where it ends, and nothing of it has to be resumed."""
@@ -399,7 +399,7 @@ def test_a_side_across_minimal_is_refused_before_anything_is_laid_out(quick_path
         until(lambda: lab.backout("db", "restore", "latest", "--side", "--dry-run").code == 0, what="it is reached")
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_a_receiver_that_lags_is_no_promise_up_to_now(quick_path: Path, cache: Path) -> None:
     """Nothing of the last commits is here: each command says up to which one it can be brought back."""
@@ -426,7 +426,7 @@ def test_a_receiver_that_lags_is_no_promise_up_to_now(quick_path: Path, cache: P
             os.kill(receiver, signal.SIGCONT)
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_a_full_disk_leaves_a_partial_segment_that_is_received_again(quick_path: Path, cache: Path) -> None:
     """Its length is odd, and pg_receivewal refuses it; what it holds is kept, and the rest comes behind it."""
@@ -449,7 +449,7 @@ def test_a_full_disk_leaves_a_partial_segment_that_is_received_again(quick_path:
         assert recovered(lab, quick_path / "out") == {1, 2}
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_latest_reaches_the_last_commit_that_was_acknowledged(quick_path: Path, cache: Path) -> None:
     """In synchronous mode the server is lost under load: a side at `latest` has every row, the last one included."""
@@ -516,7 +516,7 @@ def _has_restarted(lab: Lab, times: int) -> bool:
     return found is not None and found.restarts >= times and found.receiving
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_stop_drops_the_slot_and_run_is_busy_when_it_runs(quick_path: Path, cache: Path) -> None:
     """A second receiver is refused; after stop the server keeps nothing, and status says UNPROTECTED."""
@@ -536,7 +536,7 @@ def test_stop_drops_the_slot_and_run_is_busy_when_it_runs(quick_path: Path, cach
         assert b"canary" not in everything
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: Path, cache: Path) -> None:
     """The server comes back on a new timeline, before what was received: said, and protected by a new base only."""
@@ -569,7 +569,7 @@ def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: 
         assert recovered(lab, quick_path / "again") == {1, 2, 3}
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 @pytest.mark.parametrize("slot", ["kept", "dropped"])
 def test_after_the_undo_of_a_swap_the_older_timeline_has_no_unnamed_gap(
@@ -615,7 +615,7 @@ def test_after_the_undo_of_a_swap_the_older_timeline_has_no_unnamed_gap(
             assert "the archive has a hole" in refused.err
 
 
-@pytest.mark.rotating("streaming of WAL", 2)
+@pytest.mark.rotating("streaming of WAL", 3)
 @pytest.mark.long
 def test_over_tls_with_programs_that_have_none(quick_path: Path, cache: Path) -> None:
     """A server that wants TLS: backup and receiver go through the proxy, which verifies its certificate."""

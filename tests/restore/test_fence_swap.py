@@ -125,7 +125,7 @@ def exchange_and_die(lab: Lab, incoming: Path, kept: Path) -> None:
     assert not incoming.exists()
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_killed_right_after_the_exchange_what_answers_is_fenced(lab: Lab) -> None:
     """Nobody of backout's is there when the server comes up; an undo brings back what was fenced; both open exactly."""
@@ -168,7 +168,7 @@ def test_killed_right_after_the_exchange_what_answers_is_fenced(lab: Lab) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 3)
+@pytest.mark.rotating("fence", 4)
 def test_a_moment_before_the_administrator_is_refused(lab: Lab) -> None:
     """Whoever opens the fence has to be in the copy."""
     moment = prepare(lab)

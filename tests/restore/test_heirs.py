@@ -43,7 +43,7 @@ def test_a_row_that_the_damage_made_goes_although_an_heir_of_what_refers_to_it_h
     assert lab.rows("SELECT id FROM shelf") == [(1,)]
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_what_rows_of_heirs_stand_in_the_way_of_is_foreseen(lab: Lab) -> None:
     """An heir's row is no parent of a foreign key; a check holds for heirs as well."""
@@ -93,7 +93,7 @@ def test_the_statement_that_gives_newer_rows_other_numbers_touches_no_heir(lab: 
     assert lab.rows("SELECT ticket FROM ONLY note WHERE id = 7") == new
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_a_column_that_was_dropped_from_parent_and_heir_is_the_heirs_own_again(lab: Lab) -> None:
     """It is added to the heir first: one that came from the parent already could not be added any more."""

@@ -86,7 +86,7 @@ def rows(lab: Lab, name: str) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_old_rows_come_back_under_new_numbers_with_what_refers_to_them(lab: Lab) -> None:
     """The newer rows keep theirs; a second time nothing comes back twice; the undo leaves the newer rows alone."""
@@ -174,7 +174,7 @@ ELSEWHERE_SINCE = (
 )
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_new_numbers_are_followed_wherever_a_foreign_key_refers_to_the_old_ones(lab: Lab) -> None:
     """From another owner's table, in a circle, by several columns, in a lost column, and where it was set to NULL.
@@ -211,7 +211,7 @@ def test_new_numbers_are_followed_wherever_a_foreign_key_refers_to_the_old_ones(
     assert lab.rows("SELECT v FROM given_left") == [("new 1",)]
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_where_no_new_number_can_be_given_the_rows_stay_away_with_the_reason(lab: Lab) -> None:
     """Keys of several columns, a sequence that is used up or begins anew, and a column that refers to two tables."""
@@ -305,7 +305,7 @@ def test_what_the_renumbering_gets_wrong_is_found(lab: Lab, case: str, monkeypat
     assert table["examples"]
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 @pytest.mark.parametrize("held", ["its own rows", "what refers to them"])
 def test_a_kill_in_between_ends_with_the_same_numbers(lab: Lab, held: str) -> None:
@@ -349,7 +349,7 @@ def test_a_kill_in_between_ends_with_the_same_numbers(lab: Lab, held: str) -> No
     assert rows(lab, name) == newer
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_of_a_large_table_the_second_check_knows_the_new_numbers(lab: Lab) -> None:
     """It reads the rows that the damage and the rescue wrote alone; one of the newer rows is changed meanwhile."""
@@ -377,7 +377,7 @@ def test_of_a_large_table_the_second_check_knows_the_new_numbers(lab: Lab) -> No
     assert lab.rows("SELECT count(*) FROM wide WHERE v IN (repeat('x', 80) || 3, 'changed')") == [(1,)]
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_rows_of_several_transactions_get_new_numbers_together(lab: Lab) -> None:
     """A good transaction wrote one of them in between: it comes back as that left it, under its new number."""
@@ -421,7 +421,7 @@ def test_rows_of_several_transactions_get_new_numbers_together(lab: Lab) -> None
     assert [each["what"] for each in told["left_out"] if reason in each["reason"]] == ["1 rows of table public.many"]
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_what_a_rescue_without_it_left_away_comes_back_with_it(lab: Lab) -> None:
     """The first one names the way; the undo of the second leaves what the first brought back."""
@@ -448,7 +448,7 @@ def test_what_a_rescue_without_it_left_away_comes_back_with_it(lab: Lab) -> None
     assert rows(lab, "twice") == between
 
 
-@pytest.mark.rotating("new keys", 2)
+@pytest.mark.rotating("new keys", 3)
 @pytest.mark.long
 def test_names_that_have_to_be_quoted_are_no_obstacle(lab: Lab) -> None:
     """Quotes, percent signs and a line end in names of tables and columns; numbers that fall; and a negative one."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from backout.model.plan import Json
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 
 @pytest.fixture(scope="module")

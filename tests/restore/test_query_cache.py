@@ -19,7 +19,7 @@ from twin_services import Loop
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 CACHE_S = 75.0
 READ = "SELECT status FROM orders WHERE id = 1"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 
 @pytest.fixture(scope="module")

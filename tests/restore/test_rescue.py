@@ -21,7 +21,7 @@ from extent import by_extent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 SEEDS = range(by_extent(1, 2, proof=60))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from backout.model.database.rescue import RescueReport
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 LONG: Final = "x" * 61
 

@@ -25,7 +25,7 @@ from polling import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 
 @pytest.fixture(scope="module")

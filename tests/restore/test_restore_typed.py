@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from recovery_lab import Lab
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
     release(tools)
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_advancing_again_changes_nothing_and_a_crash_is_named(lab: Lab) -> None:
     """Idempotent after a kill; of a server that crashed the files do not tell the last values, and that is said."""
@@ -174,7 +174,7 @@ def test_advancing_again_changes_nothing_and_a_crash_is_named(lab: Lab) -> None:
     release(tools)
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_a_server_that_crashed_on_the_way_tells_what_it_had_handed_out(lab: Lab) -> None:
     """Its files are behind its WAL: it replays that on its own before they are read, and nothing is given out twice."""

@@ -82,7 +82,7 @@ def test_a_word_agrees_to_so_many_rows_and_no_more() -> None:
         assert read_word(thing.word).covers(thing)
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_what_was_not_agreed_to_stops_nothing(lab: Lab) -> None:
     """More rows, a database, a slot that came after the plan was shown: refused before the stop, the copy is gone."""
@@ -165,7 +165,7 @@ def test_wal_that_the_server_takes_away_while_it_is_read_is_counted_from_the_arc
     assert words(plan_swap(lab.tools(receiver="lab", wal_beside=beside), position)) == {"crm=50"}
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_the_undo_of_a_swap_counts_what_was_written_since(lab: Lab) -> None:
     """By table of its own database, and of the others; the newer cluster is kept until told otherwise."""
@@ -197,7 +197,7 @@ def test_the_undo_of_a_swap_counts_what_was_written_since(lab: Lab) -> None:
     release(tools)
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_files_of_settings_that_were_changed_since_are_named(own_lab: Lab) -> None:
     """By their time in the plan of a swap, by their content as soon as both lie here."""
@@ -253,7 +253,7 @@ def test_a_dead_server_wants_a_yes_for_what_nobody_could_look_at(lab: Lab) -> No
         follow(lab)
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_what_is_written_in_the_last_moment_is_counted_behind_the_stop(lab: Lab) -> None:
     """Between the last look and the stop: the server comes up again on what it had, and nothing was exchanged."""
@@ -279,7 +279,7 @@ def test_what_is_written_in_the_last_moment_is_counted_behind_the_stop(lab: Lab)
     assert list_kept(tools) == ()
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_where_sequences_cannot_be_advanced_the_old_server_comes_up_again(lab: Lab) -> None:
     """Nobody is left with a server that is down, and nothing hands out values twice."""

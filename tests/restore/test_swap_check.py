@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.ports import Action, StepContext
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 
 TABLES = ("emptied", "lost", "flipped", "cut", "gone")

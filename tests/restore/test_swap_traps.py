@@ -152,7 +152,7 @@ def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
     lab.receive()
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_what_comes_back_waits_for_no_receiver_either(lab: Lab) -> None:
     """It left in synchronous mode, and `db wal stop` was typed since: the undo frees its commits, and says so."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from backout.runbook.recovery.tools import RestoreTools
     from backout.runbook.toolbox import Toolbox
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 INIT = "CREATE TABLE orders (id int PRIMARY KEY, total int NOT NULL, status text NOT NULL)"
 DROP = "ALTER TABLE orders DROP COLUMN total; UPDATE orders SET status = 'lost' WHERE id % 2 = 0"

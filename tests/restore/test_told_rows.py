@@ -157,7 +157,7 @@ def test_a_table_that_somebody_dropped_since_is_there_with_its_rows_once_it_is_t
     assert lab.rows("SELECT tableowner FROM pg_tables WHERE schemaname = 'Gone by'") == [("keeper",)]
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_rows_that_something_is_in_the_way_of_are_shown_and_then_come_back(lab: Lab, tmp_path: Path) -> None:
     """A unique value that is taken, for one that was deleted and one that was changed; then the same rescue again."""

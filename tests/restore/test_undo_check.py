@@ -74,7 +74,7 @@ def checked(lab: Lab, rescuer: Callable[[str], Any] | None = None) -> dict[str, 
     return found  # type: ignore[no-any-return]
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_an_undo_is_compared_with_what_was_before_the_rescue(lab: Lab) -> None:
     """Rows and definitions; what others wrote since is counted and named, and is no damage."""
@@ -96,7 +96,7 @@ def test_an_undo_is_compared_with_what_was_before_the_rescue(lab: Lab) -> None:
     assert lab.rows("SELECT v, n FROM honest WHERE id = 3") == [("bad", -1)]
 
 
-@pytest.mark.rotating("restores", 2)
+@pytest.mark.rotating("restores", 3)
 @pytest.mark.long
 def test_an_undo_that_goes_wrong_is_found(lab: Lab) -> None:
     """One that does nothing, and one that writes something else besides: with the keys, and exit code 1."""

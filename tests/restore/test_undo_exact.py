@@ -29,7 +29,7 @@ from polling import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.rotating("restores", 4)
+pytestmark = pytest.mark.rotating("restores", 5)
 
 SCRIPT = Path(__file__).parents[1] / "support" / "database" / "restore_killed.py"
 LEAVES = "SELECT id, branch, v FROM {} ORDER BY 1"

@@ -164,7 +164,7 @@ def reason(planted: Planted) -> str:
     return f"pasted {token} {quote(database, safe='')} Basic {encoded} {theirs} the password is {password}"
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_no_canary_is_left_anywhere(drillbook: Drillbook, planted: Planted) -> None:
     """All commands, once as a person and once as a program, with a rollback of guard in the middle."""

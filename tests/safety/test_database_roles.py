@@ -168,7 +168,7 @@ def left_of(rescue: object) -> dict[str, list[str]]:
     return {each["table"]: each["examples"] for each in rescue["tables"] if each["conflicts"]}
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
     """Look, prove, back up and receive, side instance, rescue and its undo, migrate: each by its own role."""

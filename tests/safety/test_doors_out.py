@@ -139,7 +139,7 @@ def told(drillbook: Drillbook) -> Iterator[Told]:
         yield Told(trial, deployments, {"token": token, "password": password, "header": HEADER})
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_what_the_application_says_leaves_by_no_door(told: Told, drillbook: Drillbook) -> None:
     """Guard rolls back, reports, tells the pipeline: no run of nine characters of a secret is anywhere.

@@ -70,7 +70,7 @@ def push(trial: Trial, name: str, *, fixes: str = "") -> Followed:
     return follow(job, WORKFLOW, {"env.config": str(trial.config), "inputs.fixes": fixes})
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_a_deployment_that_could_not_be_taken_back_is_stopped_and_a_hotfix_is_not(drillbook: Drillbook) -> None:
     """A migration that the live code does not survive: red, with the command; in an open incident the same is green."""
@@ -97,7 +97,7 @@ def test_a_deployment_that_could_not_be_taken_back_is_stopped_and_a_hotfix_is_no
     assert (hotfix.code, trial.live() == drillbook.bad) == (0, False)
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 def test_a_fix_is_named_where_the_journal_does_not_know_the_incident(drillbook: Drillbook) -> None:

@@ -35,7 +35,7 @@ def every_other(armed: threading.Event, given: list[str]) -> Callable[[str, str,
     return alter
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_an_armed_guard_among_hostile_answers(drillbook: Drillbook) -> None:
     """Every other answer of the API and of the router is something of the bag."""

@@ -279,7 +279,7 @@ def test_panic_ends_a_guard_that_watches(drillbook: Drillbook) -> None:
     assert guard.returncode == 6
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> None:

@@ -370,7 +370,7 @@ def test_crash_while_a_version_is_questioned(quick_path: Path) -> None:
         assert story.world.live.sole == story.good.id, moment
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.proof
 def test_crash_while_a_watch_is_held(quick_path: Path) -> None:

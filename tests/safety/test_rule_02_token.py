@@ -38,7 +38,7 @@ HOUR = 3600.0
 # --- the real program on the twin ------------------------------------------------------------------------------------
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_02_token(drillbook: Drillbook) -> None:
     """Revoked in the middle of a watch: told within seconds, and the watch goes on; it ends with exit 4, unchanged."""
@@ -60,7 +60,7 @@ def test_rule_02_token(drillbook: Drillbook) -> None:
     assert trial.tools().deployments.history()[0].id == live.id
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_02_a_regression_with_a_lost_token_is_told(drillbook: Drillbook) -> None:
     """The verdict still comes, from counts that the token does not open; nobody rolled back, and it says so."""

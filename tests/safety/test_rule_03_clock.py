@@ -42,7 +42,7 @@ ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait"
 # --- the real program on the twin ------------------------------------------------------------------------------------
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize("shift_s", [HOUR, long(-HOUR)])

@@ -53,7 +53,7 @@ def refuses(trial: Trial, *args: str) -> None:
     assert trial.live() == trial.book.bad
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_04_schema(drillbook: Drillbook) -> None:
     """A migration came with the bad version: guard holds with the options and a report, and nothing overrides it."""
@@ -74,7 +74,7 @@ def test_rule_04_schema(drillbook: Drillbook) -> None:
         refuses(trial, *ROLLBACK, "--force", "schema", "unknown")
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook) -> None:
@@ -90,7 +90,7 @@ def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook
         assert f"overruled by hand for migration head {DROPPED}" in report
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("trouble", ["database down", long("wrong password")])
 def test_rule_04_an_unreadable_head_is_no_permission(drillbook: Drillbook, trouble: str) -> None:

@@ -627,7 +627,7 @@ def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
     assert sick in ended.err
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     """Every answer of the live version is an error: no proof, said loudly, and the good version is back."""
@@ -648,7 +648,7 @@ def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     assert "NOT proved" in ended.err
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_06_an_application_that_hides_its_version_on_the_twin(drillbook: Drillbook) -> None:

@@ -358,7 +358,7 @@ def test_rule_07_hold_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, st
     assert not accepts(trial, token)  # what the decision was about
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("by", ["policy", long("flag")])
 def test_rule_07_carry_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, str], by: str) -> None:

@@ -40,7 +40,7 @@ def hotfix(drillbook: Drillbook) -> str:
     return drillbook.deploy("good")
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_08_world_moved(drillbook: Drillbook, hotfix: str) -> None:
     """A hotfix during the watch: the verdict on what was there before is void, exit 6, and the hotfix stays."""

@@ -89,7 +89,7 @@ def is_quarantined(tools: Toolbox, version: Version) -> bool:
     return tools.marks.find_mark("production", version.id, Mark.QUARANTINED) is not None
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_09_once(drillbook: Drillbook) -> None:
     """On the twin: the first bad deployment is rolled back; the next one is held, on another machine as well."""
@@ -112,7 +112,7 @@ def test_rule_09_once(drillbook: Drillbook) -> None:
         assert machine.tools().deployments.history()[0].id == pushed.id
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_09_second_hop_on_the_twin(drillbook: Drillbook) -> None:
     """The target answers well at 0 %, and fails under traffic: the next stable version is live within seconds."""

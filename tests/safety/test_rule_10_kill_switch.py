@@ -416,7 +416,7 @@ def bad_live(drillbook: Drillbook) -> Trial:
     return trial
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_10_kill_switch_between_decision_and_switch_from_another_machine(drillbook: Drillbook) -> None:
     """Guard has decided and handed over to its rollback; a hold from another machine comes before its switch."""
@@ -520,7 +520,7 @@ def test_rule_10_kill_switch_is_refused_beyond_a_week(drillbook: Drillbook) -> N
     assert trial.run("hold", "--for", "7d", "-m", "for long", "--local").code == 0
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_10_kill_switch_is_noticed_by_a_running_guard(drillbook: Drillbook) -> None:
     """A guard that watches says within seconds that it is held, and does nothing in the end."""

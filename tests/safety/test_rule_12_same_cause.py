@@ -60,7 +60,7 @@ def concluded(tools: Toolbox, run: Run) -> dict[str, object]:
     return dict(found)
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["incident", long("another part"), long("page down")])
 def test_rule_12_same_cause(drillbook: Drillbook, what: str) -> None:

@@ -40,7 +40,7 @@ def without_newest(body: bytes, number: int) -> bytes:
     return json.dumps({**answer, "result": {**answer["result"], "deployments": listed[number:]}}).encode()
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("stale", [2, 1000], ids=["for a moment", "for good"])
 def test_rule_14_read_back(drillbook: Drillbook, stale: int) -> None:

@@ -394,7 +394,7 @@ def listed(trial: Trial, version: str) -> dict[str, object]:
     return dict(next(each for each in versions if each["version"] == version))
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     """Two machines with empty journals: what guard marks and a person leaves on one is known on the other."""
@@ -457,7 +457,7 @@ def test_rule_15_one_truth_check_of_what_nobody_knows(drillbook: Drillbook) -> N
     assert trial.run("deployments", "check").code == 2
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_15_one_truth_marks_may_stay_here(drillbook: Drillbook) -> None:
     """`provider_marks = false` writes nothing at the provider."""

@@ -70,7 +70,7 @@ def without_schedules(drillbook: Drillbook) -> Iterator[Drillbook]:
     triggers.set_schedules(())
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_16_not_covered(without_schedules: Drillbook) -> None:
     """The plan shows the schedule that changed, and what is data; a person's rollback restores it, as read back."""
@@ -95,7 +95,7 @@ def test_rule_16_not_covered(without_schedules: Drillbook) -> None:
     assert {"restored": True, "schedules": [OLD], "before": [NEW]} in results
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_16_guard_leaves_the_schedules_and_says_so(without_schedules: Drillbook) -> None:
     """An automatic rollback moves code alone: the schedule stays; the report has the line that restores it."""

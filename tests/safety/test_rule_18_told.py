@@ -438,7 +438,7 @@ to = ["on-call@example.com"]
     return told
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_18_told_by_the_real_program(drillbook: Drillbook, told: Told) -> None:
     """Guard rolls back a bad deployment: a signed webhook, a mail and a Slack message say so, with the facts."""
@@ -507,7 +507,7 @@ def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: 
     assert len(told.mail.mails) == len(told.slack.asked) == 1
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -> None:
     """What guard would do, and what stops it: each in one run of the real program."""

@@ -223,7 +223,7 @@ def test_rule_19_watcher_knows_when_guard_was_last_alive(story: Story) -> None:
 # --- the real program on the twin -----------------------------------------------------------------------------------
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
     """Guard asks the URL of the configuration, which is shown nowhere; status says that it is alive."""
@@ -247,7 +247,7 @@ def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
     assert record["unguarded"] is False
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_19_watcher_follows_one_deployment_after_the_other(drillbook: Drillbook) -> None:
     """--follow watches each deployment that comes, answers for each, and ends with Ctrl-C."""

@@ -170,7 +170,7 @@ def test_rule_20_leaving_plan_lines_work(drillbook: Drillbook, tmp_path: Path) -
     assert '"database"' in desk.type(lines["verify"])
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_20_leaving_keeps_the_card_fresh(drillbook: Drillbook) -> None:
     """Guard writes the card for its watch and again after its rollback; a rollback does after its end."""
@@ -190,7 +190,7 @@ def test_rule_20_leaving_keeps_the_card_fresh(drillbook: Drillbook) -> None:
     assert max(len(line) for line in text.splitlines() if not line.startswith(("export ", "API=", "curl "))) <= 100
 
 
-@pytest.mark.rotating("rules on the twin", 3)
+@pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_20_leaving_is_never_in_the_way(drillbook: Drillbook) -> None:

@@ -95,7 +95,7 @@ class Collected:
 def test_what_takes_turns_depends_on_the_suite() -> None:
     """The slow ones in the short suite, of the long ones those marked `rotating` in the whole one; no others."""
     file, _, function = SLOW.read_text(encoding="utf-8").partition("\n")[0].partition("::")
-    long = (pytest.mark.long.mark, pytest.mark.rotating("wrangler", 3).mark)
+    long = (pytest.mark.long.mark, pytest.mark.rotating("wrangler", 4).mark)
     slow = [Collected(TESTS / file, f"tests/{file}::{function}[{case}]") for case in range(7)]
     quick = [Collected(TESTS / file, f"tests/{file}::test_something_else[{case}]") for case in range(7)]
     rotating = [Collected(TESTS / file, f"tests/{file}::{function}[{case}]", long) for case in range(7)]

@@ -85,7 +85,7 @@ def test_up_is_complete_and_down_leaves_no_process(folder: Path) -> None:
     assert lifecycle.stop_twin(folder).running is False
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_a_restart_is_the_same_twin_with_the_same_worker(folder: Path) -> None:
     """Port, account, token and the live deployment outlive a stop."""
@@ -115,7 +115,7 @@ def test_a_killed_daemon_leaves_nothing_and_the_next_up_works(folder: Path) -> N
     assert again.pids["twin"] != twin.pids["twin"]
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_killed_at_any_moment_the_last_accepted_deployment_is_live(folder: Path) -> None:
     """Kill -9 in the middle of uploads: afterwards the last accepted one is live, or one begun after it."""
@@ -145,7 +145,7 @@ def known_children(folder: Path) -> dict[str, ProcessMark]:
     return note.children if note else {}
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
     """A killed workerd is started again by the daemon; the Worker answers as before."""
@@ -163,7 +163,7 @@ def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
     assert answer(twin, "fm5") == f"one {CANARY}"
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     """Each has its own ports, account and Workers."""
@@ -182,7 +182,7 @@ def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     assert lifecycle.read_status(folder).running
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_a_folder_deeper_than_a_sockets_name_can_be(tmp_path: Path) -> None:
     """A unix socket's path holds 107 bytes at most; a twin's folder may be longer, and have spaces."""
@@ -195,7 +195,7 @@ def test_a_folder_deeper_than_a_sockets_name_can_be(tmp_path: Path) -> None:
         lifecycle.stop_twin(folder)
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     """The second waits for the first and answers the same twin."""
@@ -209,7 +209,7 @@ def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     assert len(found) == 2
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_a_taken_port_is_an_error_when_it_was_asked_for(folder: Path) -> None:
     """An explicit port that is taken is refused with the reason; a remembered one is replaced."""
@@ -225,7 +225,7 @@ def test_a_taken_port_is_an_error_when_it_was_asked_for(folder: Path) -> None:
         lifecycle.start_twin(folder, 70_000)
 
 
-@pytest.mark.rotating("lives of a twin", 2)
+@pytest.mark.rotating("lives of a twin", 3)
 @pytest.mark.long
 def test_secrets_are_in_one_private_file_only(folder: Path) -> None:
     """The value of a Worker's secret and the API's token are in no log, no configuration, no status."""

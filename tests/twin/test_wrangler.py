@@ -186,7 +186,7 @@ def test_deploy_first_and_again(project: Project) -> None:
     assert shown == ["v2", "v1"]
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_deploy_code_that_throws_at_start(project: Project) -> None:
     """Wrangler fails with the runtime's own words, and the old version stays live."""
@@ -200,7 +200,7 @@ def test_deploy_code_that_throws_at_start(project: Project) -> None:
     assert project.says()["said"] == "one"
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_deploy_with_assets(project: Project) -> None:
     """Static files are served with their types, everything else reaches the Worker; the next deploy uploads less."""
@@ -222,7 +222,7 @@ def test_deploy_with_assets(project: Project) -> None:
     assert project.get("/page") == b"<h1>static</h1>"
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_deploy_with_everything_bound(project: Project) -> None:
     """R2, Hyperdrive, a secret, variables and a schedule in one deploy; the Worker really uses all of them."""
@@ -281,7 +281,7 @@ def test_the_schedules_of_the_configuration_run_on_demand(project: Project) -> N
         remote.run_schedule(project.twin, project.name)
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_a_schedule_runs_at_its_minute(project: Project) -> None:
     """Nobody asks for it: within two minutes it has run, for a whole minute."""
@@ -291,7 +291,7 @@ def test_a_schedule_runs_at_its_minute(project: Project) -> None:
     assert project.says()["at"] % 60_000 == 0
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_hyperdrive_create_list_and_delete(project: Project) -> None:
     """The id that wrangler prints is one that a Worker can be bound to: it reaches the twin's database."""
@@ -318,7 +318,7 @@ export default { async fetch(request, env) {
     assert found[1] not in project.run("hyperdrive", "list").stdout
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_versions_upload_list_view_and_a_split(project: Project) -> None:
     """An uploaded version serves nobody until it is deployed; then overrides reach both sides of the split."""
@@ -340,7 +340,7 @@ def test_versions_upload_list_view_and_a_split(project: Project) -> None:
     assert said == {"old", "new"}
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_deployments_list_and_status(project: Project) -> None:
     """Both show the live version; --json is the API's own list."""
@@ -369,7 +369,7 @@ def test_rollback_with_id_and_message(project: Project) -> None:
     assert deployments[0]["annotations"]["workers/message"] == "three is bad"
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_rollback_without_id_goes_to_the_previous_deployment(project: Project) -> None:
     """Wrangler's own choice; done twice it is back on the version that was left (why backout has its own)."""
@@ -382,7 +382,7 @@ def test_rollback_without_id_goes_to_the_previous_deployment(project: Project) -
     assert project.live() == [(second, 100)]
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_rollback_over_a_changed_secret_is_forced_by_wrangler(project: Project) -> None:
     """The API answers 10220 first; wrangler without a terminal answers it with force, and the old secret is live."""
@@ -397,7 +397,7 @@ def test_rollback_over_a_changed_secret_is_forced_by_wrangler(project: Project) 
     assert project.says()["secret"] == "old"
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_secret_put_list_delete_and_bulk(project: Project) -> None:
     """Each change is a new live version of the same code; the Worker sees it; no answer shows a value."""
@@ -423,7 +423,7 @@ def test_secret_put_list_delete_and_bulk(project: Project) -> None:
     assert [s["name"] for s in project.api("secrets")] == ["OTHER"], "a deploy keeps the secrets"
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_versions_secret_put_is_not_deployed(project: Project) -> None:
     """It makes a version only; deploying that version brings the secret."""
@@ -438,7 +438,7 @@ def test_versions_secret_put_is_not_deployed(project: Project) -> None:
     assert project.says()["secret"] == "waiting"
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_tail_shows_a_real_exception(project: Project) -> None:
     """Tail --format json prints the exception with version, outcome and stack; it ends cleanly."""
@@ -477,7 +477,7 @@ def test_tail_shows_a_real_exception(project: Project) -> None:
     assert event["event"]["request"]["url"].endswith("/boom")
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_r2_buckets_and_objects(project: Project) -> None:
     """A bucket is created and listed; an object comes back byte for byte and is gone after delete."""
@@ -497,7 +497,7 @@ def test_r2_buckets_and_objects(project: Project) -> None:
     assert bucket not in lifecycle.read_status(Path(project.twin.directory)).buckets
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_delete(project: Project) -> None:
     """The Worker is gone from the API and from the ingress."""
@@ -511,7 +511,7 @@ def test_delete(project: Project) -> None:
     assert error.value.code == 404
 
 
-@pytest.mark.rotating("wrangler", 3)
+@pytest.mark.rotating("wrangler", 4)
 @pytest.mark.long
 def test_what_init_reads_of_a_build_is_what_wrangler_deploys(project: Project) -> None:
     """A redirected configuration: the name, the bindings and the environment of the build, without --env."""
