@@ -616,3 +616,32 @@ def test_what_is_vital_weighs_more() -> None:
     assert named.regressed_s is not None
     assert named.regressed_s <= plain.regressed_s
     assert named.decision.shifts[0].log_evidence <= plain.decision.shifts[0].log_evidence
+
+
+def timed(rows: list[Counts]) -> list[Counts]:
+    """Return rows whose answers took 40 ms: busy routes have streams of their own then."""
+    return [
+        replace(
+            row,
+            latency={40: row.requests},
+            routes={name: replace(route, latency={40: route.requests}) for name, route in row.routes.items()},
+        )
+        for row in rows
+    ]
+
+
+def test_a_login_wall_of_which_too_little_is_seen_to_show_it_is_named() -> None:
+    """It said that 40,000 more requests would tell, of 1,500 of which a fifth were answered with 401."""
+    pages = {"GET /": 24.0, "GET /a": 8.0} | {f"GET /{number}": 0.5 for number in range(12)}
+    world = World(mix=pages, usual={name: {} for name in pages}, baseline_s=19, new=all_of(DENIED, only="GET /a"))
+    answering = Answering(world, 3)
+    before = timed(answering.baseline())
+    detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+    for t in range(40):
+        detector.add(timed(answering.second(t)))
+        detector.note_until(AT + t + 1)
+    found = detector.decide(AT + 40)
+    assert (found.verdict, found.cause, found.shifts) == (Verdict.INCONCLUSIVE, Cause.NONE, ())
+    assert "; GET /a: " in found.reason
+    assert "too little was seen to tell whether the version or its visitors are behind it" in found.reason
+    assert "more requests" not in found.reason

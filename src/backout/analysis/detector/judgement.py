@@ -239,6 +239,9 @@ class Judge:
         if self.counted.has_times and now <= self.counted.slow_from:
             return f"response times count from {self.counted.slow_from - self.start:.0f} s after the deployment on"
         needed = self.counted.get_noninferiority().requests_missing() or self.answers.goodness(now).missing
+        fall = self.answers.describe_fall(now) if self.answers.goodness(now).missing else ""
+        if fall:  # however many requests more, it would be none that is healthy
+            return f"{fall}; too little was seen to tell whether the version or its visitors are behind it"
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:

@@ -41,6 +41,15 @@ def make_answered_shift(stratum: Stratum, kind: AnswerClass, outcome: Outcome, l
     )
 
 
+def make_fallen_shift(stratum: Stratum) -> Shift | None:
+    """Return the class that a stratum's good answers went to, whatever is behind it; None where they did not."""
+    moved = [kind for kind in stratum.tests if stratum.has_moved(kind)]
+    if not moved:
+        return None
+    kind = max(moved, key=lambda each: stratum.new.classes.get(each, 0))
+    return make_answered_shift(stratum, kind, Outcome.TOLD, 0.0)
+
+
 def make_extinct(site: Stratum, seen: Tally, outcome: Outcome) -> Shift:
     """Return that next to nothing of what was seen is answered well any more."""
     before = site.normal.tally

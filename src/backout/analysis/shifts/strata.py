@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.detector.stream_set import VITAL
-from backout.model.guard.routes import OTHER, add_up
+from backout.model.guard.routes import OTHER, add_up, select_nameless
 from backout.model.guard.shift import SITE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from backout.model.guard.signals import Counts, RouteCounts
 
@@ -76,6 +76,19 @@ def measure_guesses(rows: Iterable[Counts]) -> float:
         other = row.routes.get(OTHER)
         bad += sum(other.classes.values()) if other is not None else 0
     return bad / total if total else 0.0
+
+
+def list_routes(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
+    """Yield the routes of a row by name, and what has none as `OTHER`."""
+    named = 0
+    for name, route in row.routes.items():
+        named += route.requests
+        if name != OTHER:
+            yield name, route
+    if named < row.requests or OTHER in row.routes:
+        other = select_nameless(row)
+        if other is not None:
+            yield OTHER, other
 
 
 def compute_weights(names: Sequence[str], vital: Iterable[str], site: float = _SITE_PART) -> dict[str, float]:

@@ -13,20 +13,19 @@ from backout.analysis.shifts.goodness import Goodness, weigh
 from backout.analysis.shifts.known import Known
 from backout.analysis.shifts.normal import Before, Normal, find_expected_classes
 from backout.analysis.shifts.pairs import Pairs
-from backout.analysis.shifts.sentences import make_collapsed_shift
+from backout.analysis.shifts.sentences import make_collapsed_shift, make_fallen_shift
 from backout.analysis.shifts.signs import Signs
-from backout.analysis.shifts.strata import compute_weights, freeze, get_stratum, measure_guesses
+from backout.analysis.shifts.strata import compute_weights, freeze, get_stratum, list_routes, measure_guesses
 from backout.analysis.shifts.stratum import ENOUGH_BESIDE, Stratum
 from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, make_piece
 from backout.analysis.shifts.triggers import TriggerRuns
 from backout.analysis.statistics.baseline import MINUTE_S
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.routes import OTHER, select_nameless
 from backout.model.guard.shift import SITE, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backout.analysis.shifts.checkpoints import LooksOfShiftsState, ShiftsState
     from backout.model.guard.policy import GuardPolicy
@@ -136,7 +135,7 @@ class Shifts:
             site.add(minute, make_piece(row, ()), is_new=is_new)
             return
         whole = Tally()
-        for name, route in _list_routes(row):
+        for name, route in list_routes(row):
             known = self._known.get(name)
             if known is None:
                 if is_new:
@@ -298,6 +297,16 @@ class Shifts:
             self._weighed = judged, self._goodness(frozenset(told))
         return self._weighed[1]
 
+    def describe_fall(self, now: float) -> str:
+        """Return where the good share is much lower than before, though no shift is shown; "" where it is not.
+
+        So short a watch of a cut-over cannot show one: any single minute may be an attack's.
+        """
+        shown = {shift.stratum for shift in self.judge(now).shifts}
+        found = (make_fallen_shift(each) for name, each in self._strata.items() if name not in shown | {SITE})
+        fallen = [each for each in found if each is not None]
+        return max(fallen, key=lambda each: each.bad).sentence if fallen else ""
+
     def _goodness(self, left_out: frozenset[str]) -> Goodness:
         if not self.tells_classes:
             return Goodness(0)
@@ -382,16 +391,3 @@ class Shifts:
         self._accepted = {name: accepted_at.get(name, 0.0) for name in looks["accepted"]}
         self._extinct_since = looks["extinct_since"]
         return self
-
-
-def _list_routes(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
-    """Yield the routes of a row by name, and what has none as `OTHER`."""
-    named = 0
-    for name, route in row.routes.items():
-        named += route.requests
-        if name != OTHER:
-            yield name, route
-    if named < row.requests or OTHER in row.routes:
-        other = select_nameless(row)
-        if other is not None:
-            yield OTHER, other
