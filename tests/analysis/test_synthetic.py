@@ -62,6 +62,9 @@ def test_a_version_that_fails_now_and_then_is_found_without_a_visitor() -> None:
     assert decision.verdict is Verdict.REGRESSED
     assert decision.cause is Cause.HEALTH
     assert decision.reason.startswith("15 of 60 probes failed against 1 % (the limit for probes); evidence ")
+    assert decision.reason.endswith(
+        " against healthy; guard's own request / failed in 15 of 60 answers (the last one: status 500)"
+    )
     assert decision.first_bad_at == AT
     assert (decision.requests, decision.errors) == (0, 0)
 

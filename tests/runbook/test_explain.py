@@ -13,7 +13,7 @@ from backout.model.guard.signals import RouteCounts
 from backout.providers.memory import make_steady
 from backout.report.guard.explain import format_text, make_record
 from backout.runbook.guard import guard
-from backout.runbook.hindsight.explain import explain
+from backout.runbook.hindsight.explain import explain, find_newest_watch
 
 from line import POLICY, Story, by_version, roll_back, watch
 
@@ -53,6 +53,16 @@ def test_a_regressed_watch(story: Story) -> None:
     assert 0 < bad < found.decision.errors
     assert "1,100:1 was needed" in met
     assert found.notes == ()
+
+
+def test_without_a_run_it_is_the_newest_watch(story: Story) -> None:
+    """Of the environment that was asked for, or of any; the rollback that it led to is newer."""
+    rolled = watch(story.tools())
+    runs = story.tools().runs
+    assert runs.runs()[0].id == rolled.id
+    assert find_newest_watch(runs, None) == find_newest_watch(runs, "production") == rolled.plan.cause
+    with pytest.raises(UsageError, match="no watch"):
+        find_newest_watch(runs, "staging")
 
 
 def test_what_is_kept_of_a_watch_has_its_routes(story: Story) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.detector.confirmation import Confirmation
-from backout.analysis.detector.measures import Against
+from backout.analysis.detector.measures import Against, Measure
 from backout.analysis.detector.wording import count, format_odds, format_percent
 from backout.analysis.shifts import PAIRS_PART
 from backout.analysis.shifts.declared import find_worse, is_asked_about, judge_own_shifts
@@ -125,6 +125,8 @@ class Judge:
         failing = self.answers.failing(self.counted.errors) if lead.cause is Cause.ERRORS else ""
         if failing:  # what people could not do comes first
             reason = f"{failing}; {reason}"
+        own = self.synthetic.describe_worst() if lead.measure is Measure.PROBES else ""
+        reason += f"; {own}" if own else ""
         if shared:
             return (
                 Verdict.INCONCLUSIVE,

@@ -80,13 +80,18 @@ class Synthetic:
             if answer.path in self._answered and not answer.is_denied:
                 found.append(answer)
                 bad, asked, why = self._failed.get(answer.path, (0, 0, ""))
-                why = (answer.why or "no answer in time") if answer.failed else why
+                why = (answer.why or _describe_status(answer.status)) if answer.failed else why
                 self._failed[answer.path] = bad + answer.failed, asked + 1, why
         return found
 
     def evidence(self) -> tuple[StreamEvidence, ...]:
         """Return a line for each failed request, with the expectation that its answer did not meet."""
         return tuple(_make_line(name, *found) for name, found in sorted(self._failed.items()) if found[0])
+
+    def describe_worst(self) -> str:
+        """Return which request failed most often, and why the last time; "" where none did."""
+        lines = self.evidence()
+        return max(lines, key=lambda line: line.bad or 0).sentence if lines else ""
 
     def compare(self, answer: SyntheticAnswer) -> None:
         """Take note of the class of an answer of the new version alone."""
@@ -125,6 +130,10 @@ class Synthetic:
         self._good = set(state.get("good", ()))  # the version before wrote none of these
         self._failed = {name: (bad, asked, why) for name, (bad, asked, why) in state.get("failed", {}).items()}
         self._otherwise = {name: (to, bad, total) for name, (to, bad, total) in state.get("otherwise", {}).items()}
+
+
+def _describe_status(status: int | None) -> str:
+    return "no answer in time" if status is None else f"status {status}"
 
 
 def _make_line(name: str, bad: int, asked: int, why: str) -> StreamEvidence:

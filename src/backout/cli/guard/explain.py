@@ -19,26 +19,30 @@ if TYPE_CHECKING:
     short_help="Explain why a watch ended as it did.",
     epilog="""
 Examples:
+  backout guard explain -e production          # the newest watch
   backout guard explain guard-18ace2c0         # the run of a watch
   backout guard explain rollback-d8d0156a      # or of the rollback it led to
   backout guard explain guard-18ace2c0 --json  # with the data of charts
   backout guard explain guard-18ace2c0 --picture watch.svg
 """,
 )
-@click.argument("run")
+@click.argument("run", required=False)
 @click.option("--picture", metavar="FILE.svg", type=click.Path(path_type=Path), help="Draw what was counted.")
 @pass_shell
-def explain(shell: Shell, *, run: str, picture: Path | None) -> int:
+def explain(shell: Shell, *, run: str | None, picture: Path | None) -> int:
     """Explain the verdict of the watch RUN: each stream, how the evidence grew, and what would have changed it.
 
-    It reads only the journal and the stored counts (35 days). Exit code 0 when it is explained.
+    Without RUN it is the newest watch. It reads only the journal and the stored counts (35 days). Exit code 0 when
+    it is explained.
     """
     from backout.cli.support.paint import paint_for
     from backout.report.guard import explain as words
     from backout.runbook.hindsight.explain import explain as explained
+    from backout.runbook.hindsight.explain import find_newest_watch
     from backout.wiring.records import open_journal
 
     journal = open_journal(shell.config())
+    run = run or find_newest_watch(journal, shell.flags.environment)
     known = journal.find(run)
     if known is not None:
         shell.take(environment=known.environment)

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from backout.ports import CountsStore, Runs
 
 
+def find_newest_watch(runs: Runs, environment: str | None) -> str:
+    """Return the newest watch that has decided.
+
+    Args:
+        environment: None for any.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for run in runs.runs(environment):
+        if run.plan.has(WatchStep) and find_result(runs, run.id, WatchStep) is not None:
+            return run.id
+    raise UsageError("no watch has decided yet", where=environment or "", hint="backout runs list")
+
+
 def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explained:
     """Explain why the watch of a run (or the watch that led to it) ended as it did.
 
