@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from backout.errors import Unmeasured
 from backout.model.release import Release
+from backout.providers.caddy.jobs import WithheldJobs
 from backout.runbook.release import prune_releases
 
-from line import Story
+from line import Story, equip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,3 +44,18 @@ def test_what_was_live_before_the_live_release_is_never_pruned(tmp_path: Path) -
     folder: Any = Folder(tuple(Release(each.id, each.number, 1.0, "hash", "127.0.0.1:1") for each in known))
     gone = prune_releases(story.tools(), folder, 0, dry_run=False)
     assert [each.id for each in gone] == folder.removed == [older.id]
+
+
+def test_a_release_whose_job_workers_may_run_is_never_pruned(tmp_path: Path) -> None:
+    """With `--no-commands` nobody knows which do: nothing is removed then."""
+    story = Story(tmp_path / "journal.sqlite")
+    older = story.world.upload("older")
+    folder: Any = Folder((Release(older.id, older.number, 1.0, "hash", "127.0.0.1:1"),))
+    with pytest.raises(Unmeasured, match=r"so nothing is removed: .*--no-commands"):
+        prune_releases(equip(story.tools(), jobs=WithheldJobs()), folder, 0, dry_run=False)
+    story.world.jobs = {older.id: 0}
+    working = equip(story.tools(), jobs=story.world.job_workers)
+    assert prune_releases(working, folder, 0, dry_run=False) == ()
+    assert folder.removed == []
+    story.world.jobs = {}
+    assert prune_releases(working, folder, 0, dry_run=False)[0].id == folder.removed[0] == older.id

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
 from backout.analysis.history.stability import find_quarantine_in, list_in_force
-from backout.errors import BackoutError, PartlyDone, Refused
+from backout.errors import BackoutError, PartlyDone, Refused, Unmeasured
 from backout.escaping import shorten
 from backout.model.deployment import Share
 from backout.model.steps.guard import WatchStep
@@ -167,6 +167,7 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
         keep: how many of the newest stay in any case.
 
     Raises:
+        Unmeasured: which job workers run is not known; nothing was removed.
         BackoutError: as the ports; what was removed before stays removed.
     """
     history, known = _read_history(tools), releases.list()
@@ -192,8 +193,13 @@ def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
 
 def _list_working(tools: Toolbox) -> set[str]:
     """Return the releases whose job workers run. Raises BackoutError: that is not known, so nothing is removed."""
-    jobs = tools.rollback.jobs
-    return set() if jobs is None else {each.version for each in jobs.read().running}
+    if tools.rollback.jobs is None:
+        return set()
+    look = tools.rollback.jobs.read()
+    if look.problem:
+        what = f"which job workers run is not known, so nothing is removed: {look.problem}"
+        raise Unmeasured(what, where=tools.environment)
+    return {each.version for each in look.running}
 
 
 def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
