@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backout.errors import Unmeasured
+from backout.model.guard.policy import Mode
 from backout.model.release import Release
 from backout.providers.caddy.jobs import WithheldJobs
+from backout.runbook.guard import guard
 from backout.runbook.release import prune_releases
 
 from line import Story, equip
@@ -59,3 +61,19 @@ def test_a_release_whose_job_workers_may_run_is_never_pruned(tmp_path: Path) -> 
     assert folder.removed == []
     story.world.jobs = {}
     assert prune_releases(working, folder, 0, dry_run=False)[0].id == folder.removed[0] == older.id
+
+
+def test_what_a_watch_would_return_to_is_never_pruned(tmp_path: Path) -> None:
+    """Also where something else was deployed meanwhile: until the watch has ended."""
+    story = Story(tmp_path / "journal.sqlite")
+    world = story.world
+    older, hotfix = (world.upload(name) for name in ("older", "hotfix"))
+    for version in (older, story.bad):
+        world.deploy(version)
+    tools = story.tools()
+    run = tools.journal.submit(guard.plan(tools, mode=Mode.ACT, for_s=60.0), actor="ops@host", reason="why")
+    world.deploy(hotfix)
+    folder: Any = Folder((Release(older.id, older.number, 1.0, "hash", "127.0.0.1:1"),))
+    assert prune_releases(story.tools(), folder, 0, dry_run=True) == ()
+    tools.runs.ask(run, "abort", actor="ops@host", reason="why")
+    assert len(prune_releases(story.tools(), folder, 0, dry_run=True)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable, Refused
 from backout.model.guard.policy import Mode
@@ -12,7 +13,7 @@ from backout.model.release import ReleaseProcess
 from backout.runbook.guard import guard
 from backout.runbook.release import stop_release
 
-from line import Story, equip
+from line import POLICY, Story, equip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,9 +79,11 @@ def test_what_cannot_be_measured_is_said_and_stops_no_watch(tmp_path: Path) -> N
     assert notes[-1] == f"whether version {story.good.id[:8]} still runs is not known: the host was not reached"
 
 
-def test_nobody_stops_the_version_that_a_watch_would_return_to(tmp_path: Path) -> None:
-    """Until the watch has ended."""
-    story, processes = Story(tmp_path / "journal.sqlite"), Processes()
+@pytest.mark.parametrize("holdback", [0.0, 10.0])
+def test_nobody_stops_the_version_that_a_watch_would_return_to(tmp_path: Path, holdback: float) -> None:
+    """Until the watch has ended; also where it begins with a step that gives that version a part of the traffic."""
+    policy = replace(POLICY, guard=replace(POLICY.guard, holdback=holdback))
+    story, processes = Story(tmp_path / "journal.sqlite", policy), Processes()
     tools = story.tools()
     run = tools.journal.submit(guard.plan(tools, mode=Mode.ACT, for_s=60.0), actor="ops@host", reason="why")
     with pytest.raises(Refused, match=f"run {run} watches the release after it"):

@@ -9,10 +9,10 @@ from backout.analysis.history.stability import find_quarantine_in, list_in_force
 from backout.errors import BackoutError, PartlyDone, Refused, Unmeasured
 from backout.escaping import shorten
 from backout.model.deployment import Share
-from backout.model.steps.guard import WatchStep
 from backout.model.value import Value
 from backout.model.version import Mark, VersionId
 from backout.rules import SafetyRule
+from backout.runbook.guard.standby import find_standby
 from backout.runbook.safety.aside import find_keeper
 from backout.runbook.safety.identity import check_identity
 
@@ -179,7 +179,7 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
 
 
 def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
-    """Return what is live, what was live before that, maintenance pages apart, and what is marked stable."""
+    """Return what is live, was live before that (maintenance pages apart), is marked stable, or kept by a watch."""
     known = tools.versions.recent()
     pages = {version.id for version in known if version.is_maintenance}
     live = [share.version for deployment in history[:1] for share in deployment.shares]
@@ -188,7 +188,9 @@ def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
     served = [*live, *(share.version for share in (last.shares if last is not None else ()))]
     marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, known))
     bad = {mark.version for mark in list_in_force(marks)}
-    return {*served, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
+    watch = find_keeper(tools.runs, tools.environment)
+    kept = "" if watch is None else find_standby(watch.plan)
+    return {*served, kept, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
 
 
 def _list_working(tools: Toolbox) -> set[str]:
@@ -218,7 +220,7 @@ def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
             options=(f"make another one live first: `backout rollback -e {tools.environment}`",),
         )
     watch = find_keeper(tools.runs, tools.environment)
-    if watch is not None and watch.plan.has(WatchStep) and watch.plan.arguments(WatchStep).old == release:
+    if watch is not None and find_standby(watch.plan) == release:
         raise Refused(
             f"run {watch.id} watches the release after it, and would return to this one",
             where=release,

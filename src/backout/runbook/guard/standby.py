@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 _MB: Final = 1_000_000
 
 
+def find_standby(plan: Plan) -> str:
+    """Return the version that a watch, or a step of a ramp, keeps warm for a rollback; "": none, or another plan."""
+    if plan.has(RampStep):
+        return plan.arguments(RampStep).old
+    return plan.arguments(WatchStep).old if plan.has(WatchStep) else ""
+
+
 def note_standby(tools: Toolbox, watch: Plan) -> Plan:
     """Return the plan of a watch with what the version before it takes while it stays warm, or that it does not run."""
-    old = (watch.arguments(RampStep) if watch.has(RampStep) else watch.arguments(WatchStep)).old
+    old = find_standby(watch)
     if tools.rollback.standby is None or not old:
         return watch
     try:
