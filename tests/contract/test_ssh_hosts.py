@@ -126,7 +126,7 @@ def test_the_lines_to_type_by_hand_reach_every_host(hosts: SshHosts) -> None:
         return ended.stdout.splitlines()
 
     assert type_line(lines.prove.format(version=first, leaving="")) == ["oneone"]
-    assert type_line(lines.stop_jobs.replace("{version}", first)) == [f"stop {first}"] * 2
+    assert type_line(lines.stop_jobs.format(version=first)) == [f"stop {first}"] * 2
     (card,) = make_card_lines(places, "").deploy
     assert lines.activate == card
     type_line(card.format(version=first, message=""))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.providers.caddy import lines as caddy_lines
 from backout.providers.cloudflare.lines import Place, Sources, make_card_lines, make_equivalents
+from backout.providers.command.lines import Lines
 
 from polling import PATIENCE_S
 
@@ -34,7 +37,12 @@ def stubs(tmp_path: Path) -> Path:
 
 
 def typed(stubs: Path, line: str) -> list[dict[str, object]]:
-    """Type the line in a shell whose variables hold a secret, and return what was called."""
+    """Type the line, and return what was called."""
+    return [json.loads(each) for each in run_line(stubs, line).splitlines()]
+
+
+def run_line(stubs: Path, line: str) -> str:
+    """Type the line in a shell whose variables hold a secret, and return what it prints."""
     variables = {"PATH": f"{stubs}:/usr/bin:/bin", "HEALTH": "canary $(x) %s", "OTHER": "canary2"}
     done = subprocess.run(
         ["/bin/sh", "-c", line],
@@ -46,7 +54,7 @@ def typed(stubs: Path, line: str) -> list[dict[str, object]]:
         cwd=stubs,
     )
     assert not (stubs / "mine").exists(), line
-    return [json.loads(each) for each in done.stdout.splitlines()]
+    return done.stdout
 
 
 def place(script: str = "app") -> Place:
@@ -80,3 +88,55 @@ def test_hostile_names_stay_one_word(stubs: Path) -> None:
     card = make_card_lines(place(HOSTILE), Sources(token_env="T"))
     for line in (*card.health, *(each for each in card.secrets if each.startswith("npx"))):
         assert typed(stubs, line)
+
+
+def test_a_header_is_never_taken_for_the_place_of_the_version(stubs: Path) -> None:
+    """Whatever it is called."""
+    asked = Place("https://api.example.com", "account", "app", "https://app.example.com/health", {"X-OVERRIDE": "{1}"})
+    (_, called) = typed(stubs, make_equivalents(asked).prove.format(version="v2", leaving="v1"))
+    assert called["argv"] == [
+        *("-sS", "-m", "10", "-H", "X-OVERRIDE: {1}"),
+        *("-H", 'Cloudflare-Workers-Version-Overrides: app="v2"', "https://app.example.com/health"),
+    ]
+
+
+HOST = "{0} of $(touch mine)'s"
+"""A host and its file as nobody calls one; in templates braces have a meaning of their own."""
+
+
+def add_ssh(stubs: Path) -> None:
+    """Add an ssh that runs here what is typed for that host, with that file."""
+    wanted = shlex.quote(f"-F {HOST} {HOST}")
+    (stubs / "ssh").write_text(f'#!/bin/sh\n[ "$1 $2 $3" = {wanted} ] || exit 9\nshift 3\nexec /bin/sh -c "$1"\n')
+    (stubs / "ssh").chmod(0o755)
+
+
+@pytest.mark.parametrize("ssh", ["", HOST])
+def test_braces_in_names_stay_as_they_are_behind_caddy(stubs: Path, ssh: str) -> None:
+    """In each line of a plan and of the card; templates are filled in as the plan does it."""
+    add_ssh(stubs)
+    releases = stubs / "re{leases} $(touch mine)'s"
+    alone = releases / "v1/alone"
+    alone.mkdir(parents=True)
+    (alone / "deployment").write_text("v1-by-hand")
+    (alone / "000").write_text("127.0.0.1:9100")
+    (releases / "ledger.jsonl").touch()
+    place = caddy_lines.Place(releases, ssh, HOST if ssh else "")
+    lines = caddy_lines.make_equivalents((place,), "https://shop.example.com/{health}?{a}")
+    card = caddy_lines.make_card_lines((place,), "https://shop.example.com/{health}")
+    for line in (lines.activate, *card.deploy):
+        typed(stubs, line.format(version="v1", message="''", words="", shares="", text=""))
+        assert (releases / "live").readlink().name == "alone"
+    for line in (lines.live, *card.live):
+        assert run_line(stubs, line) in ("", "v1-by-hand", "v1-by-hand\n")
+    (called,) = typed(stubs, lines.prove.format(version="v1", leaving="v0"))
+    address = "http://127.0.0.1:9100/{health}?{a}" if ssh else "https://shop.example.com/{health}?{a}"
+    assert address in called["argv"]  # type: ignore[operator]
+
+
+def test_a_folder_is_never_taken_for_the_place_of_the_version(stubs: Path) -> None:
+    """Of the team's own commands, which run there."""
+    (stubs / "VERSION {0}").mkdir()
+    lines = Lines({"activate": ("cat",)}, {"MODE": "{}"}, "", folder=str(stubs / "VERSION {0}"))
+    (request,) = typed(stubs, lines.list_equivalents().activate.format(version="v1", message="''"))
+    assert request["version"] == "v1"

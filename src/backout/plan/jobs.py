@@ -70,4 +70,4 @@ def list_steps(version: str, leaving: str, setup: JobsSetup, lines: Equivalents)
 
 
 def _fill(line: str, version: str) -> str:
-    return line.replace("{version}", version) if version else ""
+    return line.format(version=version) if version else ""

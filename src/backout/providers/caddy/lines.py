@@ -11,6 +11,7 @@ from backout.model.plan import Equivalents
 from backout.model.value import Value
 from backout.providers.caddy.releases import ALONE, APP
 from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, MAINTENANCE_SOCKET, SHOWN, SLOTS, name_slot
+from backout.providers.line_templates import VERSION, make_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +44,9 @@ def make_equivalents(places: Sequence[Place], health_url: str, jobs: tuple[str, 
         activate=_write_switch(places),
         live="\n".join(_show(place) for place in places),
         health=_ask(health_url),
-        prove="\n".join(_ask_release(place, health_url) for place in places) if health_url else "",
-        stop_jobs=stop,
-        start_jobs=start,
+        prove=make_template("\n".join(_ask_release(place, health_url) for place in places)) if health_url else "",
+        stop_jobs=make_template(stop),
+        start_jobs=make_template(start),
         page="\n".join(_go_to(place, _write_page(place)) for place in places),
     )
 
@@ -81,26 +82,27 @@ def _write_page(place: Place) -> str:
 
 
 def _run_there(command: str, place: Place) -> str:
-    """Return a command of the operator's, with `{version}` in it, "" for none."""
+    """Return a command of the operator's for a release, "" for none."""
     if not command:
         return ""
-    known = {"{release}": "{version}", "{folder}": str(place.releases / "{version}" / APP)}
+    known = {"{release}": VERSION, "{folder}": str(place.releases / VERSION / APP)}
     for name, value in known.items():
         command = command.replace(name, value)
     return _go_to(place, command)
 
 
 def _write_switch(places: Sequence[Place]) -> str:
-    return "\n".join(_go_to(place, _write_rename(place)) for place in places)
+    return make_template("\n".join(_go_to(place, _write_rename(place)) for place in places))
 
 
 def _write_rename(place: Place) -> str:
-    folder = _escape(shlex.quote(str(place.releases)))
-    return f"cd {folder} && ln -s {{version}}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+    folder = shlex.quote(str(place.releases))
+    return f"cd {folder} && ln -s {VERSION}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
 
 
-def _escape(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
+def _write_slot(place: Place) -> str:
+    """Return the path of a file with the address of a release, which is in each of those that make it live alone."""
+    return shlex.quote(str(place.releases / VERSION / ALONE / name_slot(0)))
 
 
 def _show(place: Place) -> str:
@@ -114,10 +116,10 @@ def _ask(health_url: str) -> str:
 
 def _ask_release(place: Place, health_url: str) -> str:
     """Return what asks a release: on this host through Caddy, on another one its process itself."""
-    slot = f"{_escape(shlex.quote(str(place.releases)))}/{{version}}/{ALONE}/{name_slot(0)}"  # as the only one live
+    slot = _write_slot(place)
     if not place.ssh:
-        return f'{_escape(_ask(health_url))} -H "{ADDRESS_HEADER}: $(cat {slot})"'
+        return f'{_ask(health_url)} -H "{ADDRESS_HEADER}: $(cat {slot})"'
     parts = urlsplit(health_url)
-    target = _escape(shlex.quote(f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"))
-    host = _escape(shlex.quote(f"Host:{parts.netloc}"))
+    target = shlex.quote(f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}")
+    host = shlex.quote(f"Host:{parts.netloc}")
     return _go_to(place, f"curl -sS -m 10 -H {host} http://$(cat {slot}){target}")

@@ -14,6 +14,7 @@ from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
 from backout.model.value import Value
 from backout.providers.cloudflare.client import CLOUDFLARE_API
+from backout.providers.line_templates import VERSION, make_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,10 +93,10 @@ def make_equivalents(place: Place) -> Equivalents:
     """Return the lines of a plan's steps, as templates."""
     name, api = place.name, f"{place.api_base_url}/accounts/{place.account_id}/workers/scripts/{place.script}"
     # One version is asked for by a structured header; it needs both kinds of quotes.
-    asked = place.health("-H OVERRIDE").replace("{", "{{").replace("}", "}}")
+    asked = place.health(f"-H '{OVERRIDES}: {place.script}=\"{VERSION}\"'")
     proof = [f"npx wrangler versions deploy {{leaving}}@100% {{version}}@0% --name {name} -y"]
     if asked:
-        proof.append(asked.replace("OVERRIDE", f"'{OVERRIDES}: {place.script}=\"{{version}}\"'"))
+        proof.append(make_template(asked))
     return Equivalents(
         prove="\n".join(proof),
         activate=f"npx wrangler rollback {{version}} --name {name} --message {{message}}",

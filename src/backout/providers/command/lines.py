@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
 from backout.providers.command.protocol import PROTOCOL
+from backout.providers.line_templates import VERSION, make_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,5 +74,4 @@ class Lines:
 
     def _fill(self, name: Name, **said: str) -> str:
         """Return the line as a template with `{version}`."""
-        line = self.write(name, version="VERSION", **said)
-        return line.replace("{", "{{").replace("}", "}}").replace("VERSION", "{version}", 1)
+        return make_template(self.write(name, version=VERSION, **said))
