@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.model.release import ReleaseNote
+from backout.model.secrets import SecretValues
 from backout.providers.caddy import lines as caddy_lines
+from backout.providers.caddy.processes import put_in
+from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.cloudflare.lines import Place, Sources, make_card_lines, make_equivalents
 from backout.providers.command.lines import Lines
 
@@ -109,6 +113,25 @@ def add_ssh(stubs: Path) -> None:
     wanted = shlex.quote(f"-F {HOST} {HOST}")
     (stubs / "ssh").write_text(f'#!/bin/sh\n[ "$1 $2 $3" = {wanted} ] || exit 9\nshift 3\nexec /bin/sh -c "$1"\n')
     (stubs / "ssh").chmod(0o755)
+
+
+@pytest.mark.parametrize("ssh", ["", HOST])
+def test_the_command_of_job_workers_is_typed_as_backout_runs_it(stubs: Path, ssh: str) -> None:
+    """Word by word, with the release's own port and folder."""
+    add_ssh(stubs)
+    folder = ReleaseFolder(stubs / "re{leases} $(touch mine)'s", (9100, 9199))
+    folder.prepare()
+    (stubs / "code").mkdir()
+    (stubs / "code/page").write_text("x")
+    release = folder.push(stubs / "code", ReleaseNote(), SecretValues({}), 1.0)
+    command = "npx 'a b' {release} {port} at:{port}/{release}! {folder} '{\"port\": {port}}' ''"
+    place = caddy_lines.Place(folder.folder, ssh, HOST if ssh else "")
+    lines = caddy_lines.make_equivalents((place,), "https://shop.example.com/{health}", (command, command))
+    expected = [put_in(word, folder, release) for word in shlex.split(command)][1:]
+    assert f"at:{release.address.partition(':')[2]}/{release.id}!" in expected
+    for line in (lines.stop_jobs, lines.start_jobs):
+        (called,) = typed(stubs, line.format(version=release.id))
+        assert called["argv"] == expected
 
 
 @pytest.mark.parametrize("ssh", ["", HOST])

@@ -82,13 +82,16 @@ def _write_page(place: Place) -> str:
 
 
 def _run_there(command: str, place: Place) -> str:
-    """Return a command of the operator's for a release, "" for none."""
-    if not command:
-        return ""
-    known = {"{release}": VERSION, "{folder}": str(place.releases / VERSION / APP)}
-    for name, value in known.items():
-        command = command.replace(name, value)
-    return _go_to(place, command)
+    """Return a command of the operator's, word by word as backout runs it."""
+    return _go_to(place, " ".join(_put_in(word, place) for word in shlex.split(command))) if command else ""
+
+
+def _put_in(word: str, place: Place) -> str:
+    """Return a word of a command for a shell, with the release's own values as `processes.put_in` has them."""
+    release, folder = VERSION, str(place.releases / VERSION / APP)
+    texts = [each.replace("{release}", release).replace("{folder}", folder) for each in word.split("{port}")]
+    port = f'"$(cut -d: -f2 {_write_slot(place)})"'  # only the host knows it
+    return port.join(shlex.quote(each) if each or len(texts) == 1 else "" for each in texts)
 
 
 def _write_switch(places: Sequence[Place]) -> str:
