@@ -263,13 +263,19 @@ def test_what_a_page_answered_is_of_that_release_in_the_log(behind_caddy: CaddyH
     assert [host.releases.name(each[LOGGED_ADDRESS], each["ts"]) for each in lines] == [shown.main]
 
 
-def test_two_pages_share_an_address_and_the_newer_one_is_named(behind_caddy: CaddyHost) -> None:
-    """Each is a release of its own."""
+def test_two_pages_share_an_address_and_the_one_that_was_made_live_is_named(behind_caddy: CaddyHost) -> None:
+    """Each is a release of its own, whichever is newer; also where a person made it live."""
     host = behind_caddy
-    for text in ("first", "second"):
+    pages = set()
+    for text in ("first", "second", "first"):
         shown = host.make_maintenance().show(str(Remark(RemarkKind.MAINTENANCE, "recover-1a2b3c4d", text=text)))
         live = host.deployments.history()[0]
         assert (live.main, live.triggered_by) == (shown.main, "deployment")
+        pages.add(shown.main)
+    assert len(pages) == 2
+    for page in pages:
+        host.make_live_by_hand(page)
+        assert host.deployments.history()[0].main == page
 
 
 def test_without_the_server_there_is_no_page_and_no_secret_is_set_in_one(behind_caddy: CaddyHost) -> None:

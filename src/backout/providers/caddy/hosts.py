@@ -9,12 +9,13 @@ from backout.model.deployment import Share
 from backout.model.value import Value
 from backout.model.version import VersionId
 from backout.providers.caddy.ledger import Content
+from backout.providers.caddy.releases import BY_HAND_SUFFIX
 from backout.providers.caddy.route import SOCKET
 from backout.providers.caddy.show import ask_caddy
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from backout.model.release import Release
     from backout.providers.caddy.ledger import Ledger
@@ -53,10 +54,15 @@ class Host(Value, frozen=True):
         """Return the id of the deployment that its Caddy shows, "" for none. Raises as `ask_caddy`."""
         return ask_caddy(self.releases.machine, self.releases.folder / SOCKET)
 
-    def name_shares(self) -> tuple[Share, ...]:
-        """Return the live shares by release; an address that belongs to none is named as it is."""
+    def name_shares(self, expected: Collection[str]) -> tuple[Share, ...]:
+        """Return the live shares by release; an address that belongs to none is named as it is.
+
+        Args:
+            expected: the releases to name where several have an address, as maintenance pages do; else the newest one.
+        """
         try:
-            releases = {each.address: each.id for each in reversed(self.releases.list())}  # pages share an address
+            known = sorted(self.releases.list(), key=lambda each: (each.id in expected, each.number))
+            releases = {each.address: each.id for each in known}
         except NOT_READ:
             raise
         except BackoutError:
@@ -66,8 +72,12 @@ class Host(Value, frozen=True):
     def read(self) -> Seen:
         """Return what is live on it, and what its ledger says. Raises NOT_READ, BackoutError."""
         self.releases.check_there()
-        live = self.read_live()
-        return Seen(self.name, live, self.name_shares() if live else (), self.ledger.read())
+        live, content = self.read_live(), self.ledger.read()
+        if not live:
+            return Seen(self.name, live, (), content)
+        entry = content.find_intended(live)
+        expected = {live.removesuffix(BY_HAND_SUFFIX)} if entry is None else {release for release, _ in entry.shares}
+        return Seen(self.name, live, self.name_shares(expected), content)
 
 
 class Seen(Value, frozen=True):

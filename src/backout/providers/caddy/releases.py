@@ -38,6 +38,8 @@ _RECORD, _ENVIRONMENT = "release.json", "environment"
 APP: Final = "app"
 UNIT_ENVIRONMENT: Final = "unit.env"
 ALONE: Final = "alone"
+BY_HAND_SUFFIX: Final = "-by-hand"
+"""Behind the id of a release: the id of the deployment that it is when its own slots are made live by a person."""
 _INCOMING: Final = ".incoming-"
 _KEY, _TAG = ".fingerprints.key", ".tag"
 _NOT_FOUND: Final = 404
@@ -231,7 +233,9 @@ class ReleaseFolder:
         self.machine.write_new(place / _ENVIRONMENT, lines.encode())
         self.machine.write_new(place / UNIT_ENVIRONMENT, format_unit_environment(release, environment).encode())
         self.machine.write_new(place / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
-        self.machine.write_slots(place / ALONE, SHOWN, f"{release.id}-by-hand", share_slots({release.address: 100.0}))
+        self.machine.write_slots(
+            place / ALONE, SHOWN, f"{release.id}{BY_HAND_SUFFIX}", share_slots({release.address: 100.0})
+        )
 
     def prepare(self, tag: str = "") -> None:
         """Make the folder, with an id, where it is not there yet. Raises BackoutError.
