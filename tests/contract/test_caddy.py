@@ -200,6 +200,26 @@ def test_a_switch_by_hand_is_shown_as_it_is_and_stops_a_decision(host: CaddyHost
 
 
 @pytest.mark.long
+def test_a_switch_by_hand_is_written_down_by_the_next_operator_where_one_was_killed_meanwhile(host: CaddyHost) -> None:
+    """Between the two lines that say it; the second switch by hand to a release, which has no id of its own."""
+    first, second = two_releases(host)
+    host.make_live_by_hand(first)
+    host.deployments.activate(second, message="back")
+    host.make_live_by_hand(first)
+    by_hand, before = host.deployments.history()[0], host.ledger.path.read_bytes()
+    host.deployments.activate(second, message="is killed")
+    written = host.ledger.path.read_bytes().removeprefix(before).splitlines(keepends=True)
+    assert json.loads(written[0])["id"] == by_hand.id
+    for kept in (0, 1, 2):
+        host.make_live_by_hand(first)
+        host.ledger.path.write_bytes(before + b"".join(written[:kept]))
+        assert host.deployments.history()[0] == by_hand
+        host.deployments.activate(second, message="again")
+        live, past, *_ = host.deployments.history()
+        assert (live.message, past) == ("again", by_hand)
+
+
+@pytest.mark.long
 def test_an_address_that_belongs_to_no_release_is_named_as_it_is(host: CaddyHost) -> None:
     """Whoever wrote it into the slots; nothing is guessed."""
     two_releases(host)

@@ -209,7 +209,7 @@ class CaddyDeployments:
         """
         host, live, content = switch.host, switch.host.read_live(), switch.host.ledger.read()
         host.slots.lay(entry.id, {release.address: part for release, part in switch.wanted if part > 0})
-        if content.find_intended(live) is not None and live not in {each.id for each in content.list_deployed()}:
+        if content.find_intended(live) is not None and not content.was_live(live):
             host.ledger.append(Entry(kind="live", id=live, at=self._clock.now()))  # whoever switched to it was killed
         elif live:
             _write_down_by_hand(host, _describe(host.read(), ledger), content)
@@ -343,10 +343,11 @@ def _describe(seen: Seen, ledger: Content) -> Deployment:
 
 def _write_down_by_hand(host: Host, live: Deployment, content: Content) -> None:
     """Have the ledger know what somebody made live by hand: once it is left, nothing else does."""
-    if live.triggered_by != BY_HAND or content.find_intended(live.id) is not None:
+    if live.triggered_by != BY_HAND or content.was_live(live.id):
         return
-    shares = tuple((str(share.version), share.percentage) for share in live.shares)
-    host.ledger.append(Entry(kind="intended", id=live.id, at=live.created_at, shares=shares, triggered_by=BY_HAND))
+    if content.find_intended(live.id) is None:  # else whoever wrote it was killed before the second line
+        shares = tuple((str(share.version), share.percentage) for share in live.shares)
+        host.ledger.append(Entry(kind="intended", id=live.id, at=live.created_at, shares=shares, triggered_by=BY_HAND))
     host.ledger.append(Entry(kind="live", id=live.id, at=live.created_at))
 
 

@@ -66,6 +66,10 @@ class Content(Value, frozen=True):
         """Return what a deployment was intended to be, None where no line says so."""
         return next((each for each in self.entries if each.kind == "intended" and each.id == id), None)
 
+    def was_live(self, id: str) -> bool:
+        """Whether a deployment is known to have been live."""
+        return any(each.id == id for each in self.list_deployed())
+
     def find_newest(self) -> Entry | None:
         """Return the newest deployment that is known to have been live, None where none is."""
         return next(iter(self.list_deployed()), None)
