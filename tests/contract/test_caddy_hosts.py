@@ -23,6 +23,7 @@ from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.releases import ReleaseFolder
+from backout.providers.caddy.route import LIVE, name_slot
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
 
@@ -142,6 +143,29 @@ def test_a_host_that_was_switched_is_said_to_be_though_its_disk_is_full(two: Two
 
 
 @pytest.mark.long
+def damage_slots(lab: CaddyHost) -> None:
+    """Have what is live be unreadable, as after a disk that failed; Caddy still says which deployment it is."""
+    slot = lab.releases.folder / LIVE / name_slot(7)
+    slot.unlink()
+    slot.write_bytes(b"127.0.0.1:\xff")
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_switch_needs_nothing_that_is_for_the_history_alone(two: Two, hosts: int) -> None:
+    """Which shares visitors have that a person gave them: where that cannot be read, the way back is taken."""
+    first, second = two.push("one"), two.push("two")
+    two.switch(first)
+    two.switch(second)
+    for lab in two.labs[:hosts]:
+        lab.make_live_by_hand(second)
+    deployments, _ = two.open_ports(two.hosts[:hosts])
+    deployments.history()
+    for lab in two.labs[:hosts]:
+        damage_slots(lab)
+    assert deployments.activate(first, message="back").sole == first
+    assert two.list_live()[:hosts] == [first] * hosts
+
+
 def test_a_host_that_goes_away_under_its_lock_leaves_the_others_switched(two: Two) -> None:
     """It is named, and the other one is switched."""
     releases = [two.push(code) for code in ("one", "two")]

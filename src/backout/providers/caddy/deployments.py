@@ -120,7 +120,7 @@ class CaddyDeployments:
         """
         if cohorts:
             raise NoSplit("releases behind Caddy have no cohorts", status=0, where=self._hosts[0].name)
-        before = read_hosts(self._hosts)[0] if len(self._hosts) > 1 else ()
+        before = self._look_before() if len(self._hosts) > 1 else ()
         lost: dict[str, str] = {}
         lacking: list[ProviderRejected] = []
         ready: list[_Switch] = []
@@ -152,34 +152,43 @@ class CaddyDeployments:
             raise PartlyDone(f"{done} switched to {entry.shares[0][0]}; {failed}", hint=hint)
         return _make(entry)
 
+    def _look_before(self) -> tuple[Seen, ...]:
+        """Return what the hosts show, () where that cannot be used: the switch needs none of it. Raises NOT_READ."""
+        try:
+            return read_hosts(self._hosts)[0]
+        except NOT_READ:
+            raise
+        except BackoutError:
+            return ()
+
     def _switch(
         self, ready: Sequence[_Switch], seen: Sequence[Seen], lost: dict[str, str], message: str, triggered_by: str
     ) -> Entry:
         """Switch under the locks of all of them, one after the other; what is not reached any more joins `lost`."""
         with ExitStack() as held:
-            locked: list[_Switch] = []
+            locked: list[tuple[_Switch, Seen]] = []
             ledgers = list(seen)
             for each in sorted(ready, key=lambda each: each.host.name):  # everybody in the same order
                 with _noting(each, lost, alone=len(ready) == 1):
                     held.enter_context(each.host.ledger.lock())
-                    self._check_unmoved(each.host)
-                    ledgers.append(Seen(each.host.name, "", (), each.host.ledger.read()))
-                    locked.append(each)
+                    found = Seen(each.host.name, self._check_unmoved(each.host), (), each.host.ledger.read())
+                    ledgers.append(found)
+                    locked.append((each, found))
             ledger = _merge(ledgers)
             entry = Entry(
                 kind="intended",
                 id=secrets.token_hex(_ID_BYTES),
                 at=self._tell_time(ledger),
-                shares=_list_shares(locked[0].wanted) if locked else (),
+                shares=_list_shares(locked[0][0].wanted) if locked else (),
                 message=message.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore"),
                 author=self._author,
                 triggered_by=triggered_by,
-                before=self._seen.get(locked[0].host.name, "") if self._seen and locked else "",
+                before=self._seen.get(locked[0][1].name, "") if self._seen and locked else "",
             )
             laid: list[_Switch] = []
-            for each in locked:
+            for each, found in locked:
                 with _noting(each, lost, alone=len(ready) == 1):
-                    self._intend(each, entry, ledger)
+                    self._intend(each, entry, found, ledger)
                     laid.append(each)
             switched = 0
             first: BackoutError | None = None
@@ -193,27 +202,34 @@ class CaddyDeployments:
                 raise first or ProviderUnavailable("no host was reached", where=", ".join(lost))
         return entry
 
-    def _check_unmoved(self, host: Host) -> None:
-        """Raise WorldMoved where something else is live on a host than was seen there last."""
+    def _check_unmoved(self, host: Host) -> str:
+        """Return what is live on a host. Raises WorldMoved: it is something else than was seen there last."""
         live = host.read_live()
         expected = live if self._seen is None else self._seen.get(host.name, live)
         if live != expected:
             what = f"the live deployment is {live or 'none'} by now, no longer {expected or 'none'}"
             raise WorldMoved(what, where=host.releases.machine.describe(host.releases.folder))
+        return live
 
-    def _intend(self, switch: _Switch, entry: Entry, ledger: Content) -> None:
+    def _intend(self, switch: _Switch, entry: Entry, seen: Seen, ledger: Content) -> None:
         """Lay the slots on a host, and write down what is about to happen.
 
         Args:
+            seen: what is live on it, and what its own ledger says.
             ledger: what those of all hosts say.
         """
-        host, live, content = switch.host, switch.host.read_live(), switch.host.ledger.read()
+        host = switch.host
         host.slots.lay(entry.id, {release.address: part for release, part in switch.wanted if part > 0})
-        if content.find_intended(live) is not None and not content.was_live(live):
-            host.ledger.append(Entry(kind="live", id=live, at=self._clock.now()))  # whoever switched to it was killed
-        elif live:
-            _write_down_by_hand(host, _describe(host.read(), ledger), content)
+        with suppress(BackoutError):  # it is for the history alone, and no way back is stopped by that
+            self._confirm_live(host, seen, ledger)
         host.ledger.append(entry)
+
+    def _confirm_live(self, host: Host, seen: Seen, ledger: Content) -> None:
+        """Have the ledger know that it was live what is left now: whoever made it so was killed, or is a person."""
+        if seen.ledger.find_intended(seen.live) is not None and not seen.ledger.was_live(seen.live):
+            host.ledger.append(Entry(kind="live", id=seen.live, at=self._clock.now()))
+        elif seen.live:
+            _write_down_by_hand(host, _describe(host.add_shares(seen), ledger), seen.ledger)
 
     def _make_live(self, host: Host, entry: Entry) -> None:
         """Switch on a host, and read back what its Caddy shows."""
@@ -284,9 +300,9 @@ def _merge(seen: Sequence[Seen]) -> Content:
 
 
 def _moves_traffic(seen: Sequence[Seen], entry: Entry) -> bool:
-    """Whether a deployment gives visitors something else than they had on one of these hosts."""
+    """Whether a deployment gives visitors something else than they had on one of these hosts; `seen`: () not known."""
     wanted = {(version, part) for version, part in entry.shares if part > 0}
-    return any({(str(share.version), share.percentage) for share in each.shares} != wanted for each in seen)
+    return not seen or any({(str(each.version), each.percentage) for each in host.shares} != wanted for host in seen)
 
 
 def describe_live(seen: Sequence[Seen], unread: Sequence[str], ledger: Content) -> Deployment:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.deployment import Share
 from backout.model.value import Value
@@ -72,12 +74,17 @@ class Host(Value, frozen=True):
     def read(self) -> Seen:
         """Return what is live on it, and what its ledger says. Raises NOT_READ, BackoutError."""
         self.releases.check_there()
-        live, content = self.read_live(), self.ledger.read()
-        if not live:
-            return Seen(self.name, live, (), content)
-        entry = content.find_intended(live)
-        expected = {live.removesuffix(BY_HAND_SUFFIX)} if entry is None else {release for release, _ in entry.shares}
-        return Seen(self.name, live, self.name_shares(expected), content)
+        return self.add_shares(Seen(self.name, self.read_live(), (), self.ledger.read()))
+
+    def add_shares(self, seen: Seen) -> Seen:
+        """Return what was seen with the shares of the visitors. Raises NOT_READ, BackoutError."""
+        if not seen.live:
+            return seen
+        entry = seen.ledger.find_intended(seen.live)
+        by_hand = seen.live.removesuffix(BY_HAND_SUFFIX)
+        return replace(
+            seen, shares=self.name_shares({by_hand} if entry is None else {release for release, _ in entry.shares})
+        )
 
 
 class Seen(Value, frozen=True):
