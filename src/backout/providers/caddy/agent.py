@@ -7,6 +7,7 @@ bytes as text in Latin-1. Every function may raise OSError.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import http.client
@@ -20,6 +21,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from typing import IO, Callable
 
 _PIECE = 1 << 20
@@ -34,10 +36,10 @@ class Odd(Exception):
     """What no release can hold: (path, why)."""
 
 
-def read(path: str) -> str:
-    """Return what a file holds."""
+def read(path: str, most: int = -1) -> str:
+    """Return what a file holds; `most`: its first bytes."""
     with open(path, "rb") as file:
-        return file.read().decode("latin-1")
+        return file.read(most).decode("latin-1")
 
 
 def read_below(folder: str, names: list[str] | None, name: str) -> dict[str, str]:
@@ -48,6 +50,20 @@ def read_below(folder: str, names: list[str] | None, name: str) -> dict[str, str
         if (names is not None or not each.startswith(".")) and os.path.isfile(path):
             found[each] = read(path)
     return found
+
+
+def look_below(folder: str, name: str, most: int) -> list[tuple[str, float, str | None]]:
+    """Return each entry of a folder, its age in seconds, and the first bytes of file `name` in it (None: no file)."""
+    found = []
+    for each in os.scandir(folder):
+        path, held = os.path.join(each.path, name), None
+        with contextlib.suppress(OSError):
+            held = "" if os.path.lexists(path) else None
+            held = read(path, most) if os.path.isfile(path) else held
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            text = each.name.encode("utf-8", "backslashreplace").decode()
+            found.append((text, time.time() - each.stat(follow_symlinks=False).st_mtime, held))
+    return sorted(found)
 
 
 def read_files(folder: str, names: list[str]) -> list[str]:
@@ -168,7 +184,6 @@ class _Left(io.RawIOBase):
     """So many bytes of a stream."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
-        super().__init__()
         self._stream, self._size = stream, size
 
     def read(self, most: int = -1) -> bytes:
@@ -275,15 +290,6 @@ def release_lock(held: str) -> None:
         os.close(_LOCKS.pop(held))
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_ASK_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = _dial(self._path, _ASK_S)
-
-
 def _dial(path: str, within_s: float) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     made.settimeout(within_s)
@@ -297,7 +303,8 @@ def _dial(path: str, within_s: float) -> socket.socket:
 
 def ask(path: str) -> tuple[int, str]:
     """Return the status and the body of a GET on a Unix socket. Raises ConnectionAbortedError: it is no HTTP."""
-    connection = _UnixConnection(path)
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = _dial(path, _ASK_S)
     try:
         connection.request("GET", "/")
         answer = connection.getresponse()
@@ -361,9 +368,9 @@ def run(words: list[str], within_s: float, reads: bool) -> tuple[int, str]:
 DEEDS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(read, read_below, read_files, tell_change, append, write_new, make_folder, write_slots, replace_link),
-        *(forget_slots, move, remove, copy, unpack, hash_code, lock, release_lock, ask, fetch, accepts, run),
-        *(open_file, find_identity, measure, read_part, close_file),
+        *(read, read_below, look_below, read_files, tell_change, append, write_new, make_folder, write_slots),
+        *(replace_link, forget_slots, move, remove, copy, unpack, hash_code, lock, release_lock, ask, fetch),
+        *(accepts, run, open_file, find_identity, measure, read_part, close_file),
     )
 }
 
@@ -378,9 +385,8 @@ def serve() -> None:
     for line in iter(sys.stdin.buffer.readline, b""):
         signal.alarm(LEASE_S if _LOCKS else 0)
         asked = json.loads(line.decode())
-        answer: dict[str, object]
         try:
-            answer = {"done": DEEDS[asked["do"]](**asked["with"])}
+            answer: dict[str, object] = {"done": DEEDS[asked["do"]](**asked["with"])}
         except Odd as error:
             answer = {"odd": list(error.args)}
         except OSError as error:

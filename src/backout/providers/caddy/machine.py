@@ -51,6 +51,15 @@ class Machine(ABC):
         found = self._do("read_below", folder=str(folder), names=names, name=name)
         return {each: _to_bytes(content) for each, content in found.items()}
 
+    def look_below(self, folder: PurePath, name: str, most: int = 0) -> list[tuple[str, float, bytes | None]]:
+        """Return the entries of a folder, sorted: name, age in seconds, and the first bytes of a file in it.
+
+        Args:
+            name: of the file; the bytes are None where there is none, b"" where it cannot be read.
+        """
+        found = self._do("look_below", folder=str(folder), name=name, most=most)
+        return [(str(each), float(age), None if held is None else _to_bytes(held)) for each, age, held in found]
+
     def read_files(self, folder: PurePath, names: Sequence[str]) -> list[bytes]:
         """Return the contents of these files of a folder."""
         return [_to_bytes(each) for each in self._do("read_files", folder=str(folder), names=list(names))]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_moment
 from backout.model.release import OtherRelease
+from backout.providers.caddy.agent import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 REVISION: Final = "REVISION"
 _TIME: Final = re.compile(r"([0-9]{4})" + 5 * r"([0-9]{2})")
 _COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}", re.ASCII)
-_MOST_BYTES: Final = 200
+MOST_BYTES: Final = 200
+"""How much of a file REVISION is read."""
 
 
 def describe_others(found: Mapping[str, bytes], host: str) -> tuple[OtherRelease, ...]:
     """Return the releases of another tool, newest first.
 
     Args:
-        found: what is in the file REVISION of each folder that is no release of ours.
+        found: what is in the file REVISION of each folder that is no release of ours, b"" where it cannot be read.
 
     >>> (other,) = describe_others({"20261201093000": b"9fceb02d0ae598e9"}, "web1")
     >>> other.name, other.git_sha, other.created_at
@@ -40,16 +42,16 @@ def describe_others(found: Mapping[str, bytes], host: str) -> tuple[OtherRelease
 
 def read_revision(folder: Path) -> str:
     """Return the commit in the file REVISION of a folder of this machine, "" where there is none."""
+    path = folder / REVISION
     try:
-        with (folder / REVISION).open("rb") as file:
-            return parse_revision(file.read(_MOST_BYTES))
+        return parse_revision(read(str(path), MOST_BYTES).encode("latin-1")) if path.is_file() else ""
     except OSError:
         return ""
 
 
 def parse_revision(content: bytes) -> str:
     """Return the commit that a file REVISION names, "" where that is none."""
-    text = content[:_MOST_BYTES].decode("ascii", errors="replace").strip()
+    text = content[:MOST_BYTES].decode("ascii", errors="replace").strip()
     return text if _COMMIT.fullmatch(text) else ""
 
 

@@ -25,7 +25,7 @@ from backout.errors import BackoutError, ProviderRejected, UsageError
 from backout.model.release import MAINTENANCE, Release
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.machine import LocalMachine
-from backout.providers.caddy.others import REVISION, describe_others
+from backout.providers.caddy.others import MOST_BYTES, REVISION, describe_others
 from backout.providers.caddy.route import MAINTENANCE_SOCKET, SHOWN, share_slots
 
 if TYPE_CHECKING:
@@ -80,14 +80,15 @@ class ReleaseFolder:
     def list_others(self) -> tuple[OtherRelease, ...]:
         """Return what another tool put beside the releases, newest first. Raises BackoutError: it cannot be read."""
         try:
-            found = self.machine.read_below(self.folder, REVISION)
+            found = self.machine.look_below(self.folder, REVISION, MOST_BYTES)
             ours = self.machine.read_below(self.folder, _RECORD)
         except FileNotFoundError:
             return ()
         except OSError as error:
             where = self.machine.describe(self.folder)
             raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
-        return describe_others({name: each for name, each in found.items() if name not in ours}, self.machine.name)
+        held = {name: content for name, _, content in found if content is not None and not name.startswith(".")}
+        return describe_others({name: each for name, each in held.items() if name not in ours}, self.machine.name)
 
     def name(self, address: str, at: float) -> str:
         """Return the release that listened at an address at a time (Unix seconds); where none is known, the address.
