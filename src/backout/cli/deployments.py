@@ -307,5 +307,5 @@ def _show_answer(shell: Shell, asked: str, bad: VersionMark | None, unread: str)
     if bad is None:
         return f"{style.badge('allowed', Tone.GOOD)}: nothing is known against {asked}{unread}"
     since = f"{format_day(bad.at)} {format_clock(bad.at)} UTC"
-    by = (f" in {bad.run}" if bad.run else "") + (f" by {bad.by}" if bad.by else "")
+    by = (f" in {bad.run}" if bad.run else "") + (f" by {shorten(bad.by)}" if bad.by else "")
     return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {shorten(bad.why)}"

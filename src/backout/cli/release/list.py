@@ -50,7 +50,8 @@ def list_(shell: Shell) -> int:
     text = shell.output.table(head, rows) if rows else "no release was pushed yet"
     others = releases.list_others()
     if others:
-        names = ", ".join(dict.fromkeys(f"{each.name} ({each.git_sha[:_SHORT] or 'no commit'})" for each in others))
+        shown = (f"{shorten(each.name)} ({each.git_sha[:_SHORT] or 'no commit'})" for each in others)
+        names = ", ".join(dict.fromkeys(shown))
         text += f"\nof another tool, and left as they are: {names}\n`backout release push FOLDER` makes one a release"
     payload = {
         "environment": tools.environment,
