@@ -480,25 +480,3 @@ def test_the_releases_of_another_tool_are_read_and_stay_as_they_are(tmp_path: Pa
     store.remove(made.id)
     assert (read_theirs(), (tmp_path / "current").resolve()) == (before, folder / "20261130080000")
     assert ReleaseFolder(tmp_path / "none", (9100, 9199)).list_others() == ()
-
-
-def test_a_file_revision_that_cannot_be_read_names_no_commit(tmp_path: Path) -> None:
-    """Whatever is called so: nothing is waited for, and the first bytes are enough."""
-    folder = tmp_path / "releases"
-    for name in (b"1-odd \xff", b"2-folder", b"3-pipe", b"4-damaged", b"5-lost", b"6-large", b"7-well"):
-        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).mkdir(parents=True)
-    (folder / "2-folder/REVISION").mkdir()
-    (folder / "4-damaged/REVISION").symlink_to("/proc/self/mem")  # whoever asks: reading it fails
-    (folder / "5-lost/REVISION").symlink_to("nowhere")
-    with (folder / "6-large/REVISION").open("wb") as file:
-        file.write(b"a" * 64)
-        file.truncate(1 << 28)
-    for each in (*folder.glob("1-*"), folder / "7-well"):
-        (each / "REVISION").write_text("9fceb02d\n")
-    os.mkfifo(folder / "3-pipe/REVISION")
-    store = ReleaseFolder(folder, (9100, 9199))
-    assert {each.name: each.git_sha for each in store.list_others()} == {
-        **dict.fromkeys(("2-folder", "3-pipe", "4-damaged", "5-lost", "6-large"), ""),
-        **dict.fromkeys(("1-odd \\udcff", "7-well"), "9fceb02d"),
-    }
-    assert [find_commit(each) for each in sorted(folder.glob("[2-7]*"))] == [*5 * [""], "9fceb02d"]

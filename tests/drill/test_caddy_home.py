@@ -126,6 +126,19 @@ def test_releases_are_stopped_started_and_pruned(shop: CaddyShop) -> None:
 
 
 @pytest.mark.long
+def test_the_next_push_removes_what_a_killed_one_left(shop: CaddyShop) -> None:
+    """And says so: there are variables in it."""
+    left = shop.host.releases.folder / ".incoming-0123456789abcdef"
+    for command in (("push", str(shop.build("good"))), ("prune",)):
+        left.mkdir(parents=True, exist_ok=True)
+        (left / "environment").write_text("TOKEN=canary\0")
+        said = shop.run("release", *command)
+        assert f"was removed: {left}" in said.err
+        assert not left.exists()
+        assert "canary" not in said.out + said.err
+
+
+@pytest.mark.long
 def test_releases_behind_caddy_conform(shop: CaddyShop) -> None:
     """Each question of `backout conformance`, asked of a real Caddy; what was live still is."""
     shop.push("good")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from values import replace
 
 from backout.errors import Unmeasured
 from backout.model.guard.policy import Mode
@@ -25,6 +27,7 @@ class Folder:
     def __init__(self, known: tuple[Release, ...]) -> None:
         self._known = known
         self.removed: list[str] = []
+        self.left: tuple[str, ...] = ()
 
     def list(self) -> tuple[Release, ...]:
         """Return what was told."""
@@ -33,6 +36,10 @@ class Folder:
     def remove(self, release: str) -> None:
         """Note it."""
         self.removed.append(release)
+
+    def clear(self, *, dry_run: bool) -> tuple[SimpleNamespace, ...]:
+        """Return what was told, as removed where it is."""
+        return tuple(SimpleNamespace(where=each, is_gone=not dry_run and each != "stuck") for each in self.left)
 
 
 def test_what_was_live_before_the_live_release_is_never_pruned(tmp_path: Path) -> None:
@@ -77,3 +84,16 @@ def test_what_a_watch_would_return_to_is_never_pruned(tmp_path: Path) -> None:
     assert prune_releases(story.tools(), folder, 0, dry_run=True) == ()
     tools.runs.ask(run, "abort", actor="ops@host", reason="why")
     assert len(prune_releases(story.tools(), folder, 0, dry_run=True)) == 1
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_was_left_by_killed_pushes_is_removed_and_said(tmp_path: Path, dry_run: bool) -> None:
+    """Also what could not be: it may hold secrets."""
+    said: list[str] = []
+    folder: Any = Folder(())
+    folder.left = ("web1:/srv/.incoming-1", "stuck")
+    tools = replace(Story(tmp_path / "journal.sqlite").tools(), say=said.append)
+    assert prune_releases(tools, folder, 0, dry_run=dry_run) == ()
+    what = "what a push or a removal that was killed had left"
+    done = ("would be removed", "would be removed") if dry_run else ("was removed", "could not be removed")
+    assert said == [f"{what} {done[0]}: web1:/srv/.incoming-1", f"{what} {done[1]}: stuck"]

@@ -18,7 +18,7 @@ from line import POLICY, Story, equip
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.release import OtherRelease, Release, ReleaseNote
+    from backout.model.release import Leftover, OtherRelease, Release, ReleaseNote
 
 
 class Processes:
@@ -43,6 +43,10 @@ class Processes:
         return ()
 
     def list_others(self) -> tuple[OtherRelease, ...]:
+        """Return none."""
+        return ()
+
+    def clear(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
         """Return none."""
         return ()
 

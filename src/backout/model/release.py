@@ -75,6 +75,18 @@ class ReleaseProcess(Value, frozen=True):
     memory_bytes: int | None = None
 
 
+class Leftover(Value, frozen=True):
+    """What a push or a removal that was killed left on a host: code, and often the variables of a release.
+
+    Args:
+        where: its folder, with the host.
+        is_gone: whether it was removed.
+    """
+
+    where: str
+    is_gone: bool = False
+
+
 class OtherRelease(Value, frozen=True):
     """A folder among the releases that another tool made: it is read, and left as it is.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
     from backout.model.platform import CacheState, QueueState
-    from backout.model.release import OtherRelease, Release, ReleaseNote
+    from backout.model.release import Leftover, OtherRelease, Release, ReleaseNote
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
@@ -110,6 +110,18 @@ class Releases(Protocol):
 
     def remove(self, release: str) -> None:
         """Stop it and remove its folder. Raises BackoutError."""
+        ...
+
+    def clear(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
+        """Remove what pushes and removals that were killed left behind, and return that; never one that is under way.
+
+        Hosts that are not reached are left out.
+
+        Args:
+            dry_run: nothing is removed.
+
+        Raises BackoutError: a host is kept by somebody else, or cannot be read.
+        """
         ...
 
 

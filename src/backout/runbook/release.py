@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
@@ -78,7 +79,17 @@ def push_release(
         except Refused:
             releases.remove(made.id)
             raise
-    return _make_live(tools, releases, made, history, share, note.message)
+    pushed = _make_live(tools, releases, made, history, share, note.message)
+    with suppress(BackoutError):  # whatever keeps it from being removed keeps nobody from pushing
+        _clear(tools, releases, dry_run=False)
+    return pushed
+
+
+def _clear(tools: Toolbox, releases: Releases, *, dry_run: bool) -> None:
+    """Remove what pushes and removals that were killed left behind, which may hold secrets, and say it."""
+    for each in releases.clear(dry_run=dry_run):
+        done = "was removed" if each.is_gone else "would be removed" if dry_run else "could not be removed"
+        tools.say(f"what a push or a removal that was killed had left {done}: {each.where}")
 
 
 def make_release_live(tools: Toolbox, releases: Releases, release: str) -> PushedRelease:
@@ -163,6 +174,8 @@ def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
 def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[Release, ...]:
     """Remove all but the newest releases, and return them; live, stable and last ones always stay.
 
+    So is what pushes and removals that were killed left behind.
+
     Args:
         keep: how many of the newest stay in any case.
 
@@ -173,6 +186,7 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
     history, known = _read_history(tools), releases.list()
     kept = {each.id for each in known[:keep]} | _list_needed(tools, history) | _list_working(tools)
     gone = tuple(each for each in known if each.id not in kept)
+    _clear(tools, releases, dry_run=dry_run)
     for each in () if dry_run else gone:
         releases.remove(each.id)
     return gone

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, ProviderRejected, Refused, UsageError
-from backout.model.release import ReleaseProcess
+from backout.model.release import Leftover, ReleaseProcess
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
 from backout.providers.caddy.releases import draw_id, hash_code
@@ -194,6 +194,14 @@ class HostReleases:
                 host.stop(known)
                 host.releases.remove(release)
 
+    def clear(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
+        """Remove what was left on each host that is reached, and return that; the lock is held for looking alone."""
+        found: list[Leftover] = []
+        for host in self._hosts:
+            with suppress(*NOT_READ):
+                found += _clear_host(host, dry_run=dry_run)
+        return tuple(found)
+
     def _find(self, release: str) -> tuple[tuple[Host, Release], ...]:
         """Return the hosts that have a release. Raises ProviderRejected (404): none has it; NOT_READ."""
         found: list[tuple[Host, Release]] = []
@@ -216,3 +224,15 @@ class HostReleases:
             except (*NOT_READ, ProviderRejected):
                 running[host.name] = None
         return replace(release, hosts=running)
+
+
+def _clear_host(host: Host, *, dry_run: bool) -> tuple[Leftover, ...]:
+    folder = host.releases
+    if folder.find_tag() is None:
+        return ()  # nothing was ever pushed there
+    with host.ledger.lock():
+        names = left = folder.list_leftovers()
+    if names and not dry_run:
+        folder.clear(names)
+        left = folder.list_leftovers()
+    return tuple(Leftover(folder.machine.describe(folder.folder / each), each not in left) for each in names)

@@ -42,6 +42,8 @@ BY_HAND_SUFFIX: Final = "-by-hand"
 """Behind the id of a release: the id of the deployment that it is when its own slots are made live by a person."""
 _INCOMING: Final = ".incoming-"
 _KEY, _TAG = ".fingerprints.key", ".tag"
+_SENT_WITHIN_S: Final = 86_400.0
+"""No push sends its code for longer than a day."""
 _NOT_FOUND: Final = 404
 _ESCAPED, _BEHIND = re.compile(r'([\\"$`])'), r"\\\1"
 _ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
@@ -261,6 +263,25 @@ class ReleaseFolder:
         with self._explain("the release cannot be removed"):
             self.machine.move(self.folder / release, gone)
             self.machine.remove(gone)
+
+    def list_leftovers(self) -> tuple[str, ...]:
+        """Return the folders of pushes and removals that were killed; the caller holds the ledger's lock.
+
+        Variables are written under that lock, so where they are nobody is at work; code is sent without it.
+
+        Raises:
+            BackoutError: they cannot be read.
+        """
+        with self._explain("the releases cannot be read"):
+            found = self.machine.look_below(self.folder, _ENVIRONMENT)
+        mine = [each for each in found if each[0].startswith(_INCOMING)]
+        return tuple(name for name, age_s, held in mine if held is not None or age_s > _SENT_WITHIN_S)
+
+    def clear(self, leftovers: Sequence[str]) -> None:
+        """Remove such folders, as far as that can be done; no lock is needed for that. Raises BackoutError."""
+        with self._explain("what was left cannot be removed"):
+            for each in leftovers:
+                self.machine.remove(self.folder / each)
 
     def find_tag(self) -> str | None:
         """Return the id that the folder got with its first release, None where there is none yet."""

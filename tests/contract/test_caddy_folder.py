@@ -1,0 +1,92 @@
+"""What lies in a folder of releases beside them: the releases of other tools, and what was left of killed pushes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.model.release import ReleaseNote
+from backout.model.secrets import SecretValues
+from backout.providers.caddy.host import HostReleases
+from backout.providers.caddy.hosts import Host
+from backout.providers.caddy.ledger import Ledger
+from backout.providers.caddy.machine import LocalMachine
+from backout.providers.caddy.processes import OwnProcesses
+from backout.providers.caddy.releases import ReleaseFolder
+from backout.providers.caddy.slots import LiveSlots
+from backout.providers.clock import SystemClock
+from backout.wiring.caddy import find_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_a_file_revision_that_cannot_be_read_names_no_commit(tmp_path: Path) -> None:
+    """Whatever is called so: nothing is waited for, and the first bytes are enough."""
+    folder = tmp_path / "releases"
+    for name in (b"1-odd \xff", b"2-folder", b"3-pipe", b"4-damaged", b"5-lost", b"6-large", b"7-well"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).mkdir(parents=True)
+    (folder / "2-folder/REVISION").mkdir()
+    (folder / "4-damaged/REVISION").symlink_to("/proc/self/mem")  # whoever asks: reading it fails
+    (folder / "5-lost/REVISION").symlink_to("nowhere")
+    with (folder / "6-large/REVISION").open("wb") as file:
+        file.write(b"a" * 64)
+        file.truncate(1 << 28)
+    for each in (*folder.glob("1-*"), folder / "7-well"):
+        (each / "REVISION").write_text("9fceb02d\n")
+    os.mkfifo(folder / "3-pipe/REVISION")
+    store = ReleaseFolder(folder, (9100, 9199))
+    assert {each.name: each.git_sha for each in store.list_others()} == {
+        **dict.fromkeys(("2-folder", "3-pipe", "4-damaged", "5-lost", "6-large"), ""),
+        **dict.fromkeys(("1-odd \\udcff", "7-well"), "9fceb02d"),
+    }
+    assert [find_commit(each) for each in sorted(folder.glob("[2-7]*"))] == [*5 * [""], "9fceb02d"]
+
+
+class Watched(LocalMachine):
+    """This host; `before` is told of each thing that it is about to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[str, dict[str, object]], None] = lambda _deed, _arguments: None
+
+    def _do(self, deed: str, /, **arguments: object) -> object:
+        self.before(deed, arguments)
+        return super()._do(deed, **arguments)
+
+
+def test_what_a_killed_push_left_is_removed_and_never_one_that_is_under_way(tmp_path: Path) -> None:
+    """At once where it holds variables, else after a day; while a push writes its own, whoever looks has to wait."""
+    place, source, machine = tmp_path / "releases", tmp_path / "source", Watched()
+    source.mkdir()
+    (source / "page").write_text("one")
+    store = ReleaseFolder(place, (9100, 9199), machine)
+    host = Host(store, Ledger(place, machine), LiveSlots(place, machine), OwnProcesses(store, "true"))
+    releases, others = (HostReleases((host,), SystemClock()) for _ in range(2))
+    assert others.clear() == ()
+    first = releases.push(source, ReleaseNote(), SecretValues({"TOKEN": "canary"}))
+    for name, held, old in (("1", "app", False), ("2", "app", True), ("3", "environment", False)):
+        (place / f".incoming-{name}" / held).mkdir(parents=True)
+        os.utime(place / f".incoming-{name}", (1.0, 1.0) if old else None)
+    wanted = [str(place / f".incoming-{name}") for name in ("2", "3")]
+    assert [(each.where, each.is_gone) for each in others.clear(dry_run=True)] == [(each, False) for each in wanted]
+    cleared: list[tuple[str, bool]] = []
+    waiting = threading.Thread(target=lambda: cleared.extend((each.where, each.is_gone) for each in others.clear()))
+
+    def look(deed: str, _arguments: dict[str, object]) -> None:
+        if deed == "copy":  # the code, for which nobody has to wait
+            cleared.extend((each.where, each.is_gone) for each in others.clear())
+        elif deed == "write_slots":
+            waiting.start()
+            waiting.join(0.2)
+            assert waiting.is_alive()
+
+    machine.before = look
+    second = releases.push(source, ReleaseNote())
+    waiting.join()
+    assert cleared == [(each, True) for each in wanted]
+    assert [each.id for each in store.list()] == [second.id, first.id]
+    assert store.read_environment(second.id).reveal("TOKEN") == "canary"
+    assert [each.name for each in place.glob(".incoming-*")] == [".incoming-1"]
