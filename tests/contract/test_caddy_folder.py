@@ -1,12 +1,17 @@
-"""What lies in a folder of releases beside them: the releases of other tools, and what was left of killed pushes."""
+"""A folder of releases without a Caddy: what lies beside them there, and how releases are used without commands."""
 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from backout import config
+from backout.errors import BackoutError
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.host import HostReleases
@@ -17,7 +22,7 @@ from backout.providers.caddy.processes import OwnProcesses
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
-from backout.wiring.caddy import find_commit
+from backout.wiring.caddy import find_commit, open_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,3 +95,30 @@ def test_what_a_killed_push_left_is_removed_and_never_one_that_is_under_way(tmp_
     assert [each.id for each in store.list()] == [second.id, first.id]
     assert store.read_environment(second.id).reveal("TOKEN") == "canary"
     assert [each.name for each in place.glob(".incoming-*")] == [".incoming-1"]
+
+
+@pytest.mark.parametrize("ssh", ["", '[environments.production.platform.caddy.hosts.web1]\nssh = "web1.example.com"\n'])
+def test_without_commands_a_release_that_runs_is_used_and_none_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh: str
+) -> None:
+    """`--no-commands`: a rollback still goes to what answers, and no folder of what may run is removed."""
+    text = f"""[app]\nname = "shop"\n[environments.production.platform]\nprovider = "caddy"
+[environments.production.platform.caddy]\nreleases = "{tmp_path}/releases"\nstart = "a"\nstop = "b"\n"""
+    (tmp_path / "backout.toml").write_text(text + ssh)
+    monkeypatch.setattr(
+        "backout.providers.caddy.ssh.SshMachine", lambda name, _destination, **_more: LocalMachine(name)
+    )
+    loaded = config.load(config.Environment(), start=tmp_path, environment="production", no_commands=True)
+    (host,) = open_home(loaded).hosts
+    releases = HostReleases((host,), SystemClock())
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/page").write_text("one")
+    made = releases.push(tmp_path / "source", ReleaseNote())
+    with pytest.raises(BackoutError, match="the command that starts releases is not run"):
+        releases.start(made.id)
+    with socket.create_server(("127.0.0.1", int(made.address.partition(":")[2]))):
+        assert releases.start(made.id).hosts == {host.name: True}
+        for end in (releases.stop, releases.remove):
+            with pytest.raises(BackoutError, match="the command that stops releases is not run"):
+                end(made.id)
+    assert [each.id for each in releases.list()] == [made.id]

@@ -19,7 +19,7 @@ from backout.providers.caddy.lines import Place, make_card_lines, make_equivalen
 from backout.providers.caddy.machine import LOCAL, LocalMachine
 from backout.providers.caddy.maintenance import CaddyMaintenance
 from backout.providers.caddy.others import read_revision
-from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses
+from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, RemoteProcesses, WithheldProcesses
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.route import (
     ADDRESS_HEADER,
@@ -263,6 +263,8 @@ def make_machine(settings: Caddy, name: str, host: CaddyHost) -> Machine:
 
 def _make_processes(config: Config, settings: Caddy, folder: ReleaseFolder, *, is_here: bool) -> Processes:
     start, stop = settings.start or "", settings.stop or ""
+    if any((config.name, f"platform.caddy.{each}") in config.withheld for each in ("start", "stop")):
+        return WithheldProcesses(folder)
     if not is_here:
         return RemoteProcesses(folder, start, stop)
     if start and stop:

@@ -99,6 +99,23 @@ class RemoteProcesses(CommandProcesses):
             raise BackoutError(f"the command ended with exit code {code}", where=where)
 
 
+class WithheldProcesses:
+    """Where the operator's commands must not be run: a release that answers is used as it is, and none is ended."""
+
+    def __init__(self, folder: ReleaseFolder) -> None:
+        self._folder = folder
+
+    def start(self, release: Release) -> None:
+        """Change nothing. Raises BackoutError: it does not run."""
+        if not self._folder.machine.accepts(release.address):
+            what = f"nothing answers at {release.address}, and the command that starts releases is not run"
+            raise BackoutError(f"{what} (--no-commands)", where=release.id)
+
+    def stop(self, release: Release) -> None:
+        """Raise BackoutError, always: whether the release runs is not known."""
+        raise BackoutError("the command that stops releases is not run (--no-commands)", where=release.id)
+
+
 def put_in(word: str, folder: ReleaseFolder, release: Release) -> str:
     """Return a word of a command with the release's own values in place of their names."""
     values = {
