@@ -50,6 +50,21 @@ def test_a_file_revision_that_cannot_be_read_names_no_commit(tmp_path: Path) -> 
     assert [find_commit(each) for each in sorted(folder.glob("[2-7]*"))] == [*5 * [""], "9fceb02d"]
 
 
+def test_another_tools_release_is_none_of_ours_whatever_its_files_are_called(tmp_path: Path) -> None:
+    """The application may have a `release.json` of its own."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/page").write_text("one")
+    store = ReleaseFolder(tmp_path / "releases", (9100, 9199))
+    store.prepare()
+    made = store.push(tmp_path / "source", ReleaseNote(), SecretValues({}), 1.0)
+    theirs = store.folder / "20261201093000"
+    theirs.mkdir()
+    (theirs / "REVISION").write_text("9fceb02d")
+    (theirs / "release.json").write_text('{"codename": "otter"}')
+    assert [each.id for each in store.list()] == [made.id]
+    assert [each.name for each in store.list_others()] == [theirs.name]
+
+
 class Watched(LocalMachine):
     """This host; `before` is told of each thing that it is about to do."""
 

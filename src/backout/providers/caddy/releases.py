@@ -47,6 +47,7 @@ _SENT_WITHIN_S: Final = 86_400.0
 _NOT_FOUND: Final = 404
 _ESCAPED, _BEHIND = re.compile(r'([\\"$`])'), r"\\\1"
 _ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
+_ID: Final = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 
 
 class ReleaseFolder:
@@ -83,14 +84,13 @@ class ReleaseFolder:
         """Return what another tool put beside the releases, newest first. Raises BackoutError: it cannot be read."""
         try:
             found = self.machine.look_below(self.folder, REVISION, MOST_BYTES)
-            ours = self.machine.read_below(self.folder, _RECORD)
         except FileNotFoundError:
             return ()
         except OSError as error:
             where = self.machine.describe(self.folder)
             raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
-        held = {name: content for name, _, content in found if content is not None and not name.startswith(".")}
-        return describe_others({name: each for name, each in held.items() if name not in ours}, self.machine.name)
+        theirs = {name: content for name, _, content in found if content is not None and not _ID.fullmatch(name)}
+        return describe_others({name: each for name, each in theirs.items() if name[0] != "."}, self.machine.name)
 
     def name(self, address: str, at: float) -> str:
         """Return the release that listened at an address at a time (Unix seconds); where none is known, the address.
@@ -297,6 +297,8 @@ class ReleaseFolder:
             where = self.machine.describe(self.folder)
             raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
         for name, content in found.items():
+            if names is None and not _ID.fullmatch(name):
+                continue  # another tool's, whatever it calls the files in it
             where = self.machine.describe(self.folder / name / _RECORD)
             try:
                 yield decode_json(content, Release, what="the release's record", where=where)
