@@ -484,6 +484,24 @@ def test_what_the_key_may_not_do_to_one_object_fails_alone(store: Store, again: 
     assert {each.why for each in [*carried, *parts]} == {"", "S3 answered 403 AccessDenied: as the test has it"}
 
 
+def test_a_removal_whose_marker_may_not_be_listed_is_told_by_its_undo(store: Store) -> None:
+    """It was made: as a failure, it would be nothing to take back."""
+    name = store.make()
+    side = Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
+    new = side.put("new", b"since")
+    change = ObjectChange(ChangeKind.REMOVE, "new", new, found_etag=side.of("new")[0].etag, found_bytes=5)
+    side.bucket.carry_out([change], again=False)
+
+    def refuse(method: str, path: str) -> tuple[int, str] | None:
+        return (403, "AccessDenied") if method == "GET" and "versions" in path else None
+
+    with open_proxy(store.access["endpoint"], refuse) as endpoint, store.other(endpoint=endpoint) as client:
+        (carried,) = S3BucketVersions(client, name, "", Gate()).carry_out([change], again=True)
+    assert (carried.outcome, carried.version_id) == (Outcome.DONE, "")
+    (undone,) = side.bucket.carry_out(list(list_undos([(change, carried)])), again=True)
+    assert (undone.outcome, undone.why) == (Outcome.FAILED, "which delete marker the restore made is not known")
+
+
 @pytest.mark.parametrize(
     ("status", "word"),
     [(403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (400, "ExpiredToken"), (401, "Unauthorized")],

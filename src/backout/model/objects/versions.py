@@ -105,7 +105,7 @@ class Carried(Value, frozen=True):
     """What became of one change.
 
     Args:
-        version_id: of the version, or marker, that was made; "" for none.
+        version_id: of the version, or marker, that was made; "" for none, and where the store did not tell it.
         etag: of a copy.
         why: of a failure.
     """

@@ -127,7 +127,7 @@ class S3BucketVersions:
         """
         for marker in change.markers:
             if not marker:  # a deletion without a version id would be another marker
-                return Carried(Outcome.FAILED, why="which delete marker hides it is not known")
+                return Carried(Outcome.FAILED, why="which delete marker the restore made is not known")
             try:
                 yield from exchanges.delete(self._bucket, change.key, version_id=marker)
             except S3Rejected as refused:
@@ -188,8 +188,14 @@ def _find(bucket: str, key: str, version_id: str | None = None) -> Generator[Exc
 
 
 def _find_marker(bucket: str, key: str) -> Generator[Exchange, None, str]:
-    """Return the id of the delete marker that is an object's newest version, by which it is taken away; "" for none."""
-    page = yield from exchanges.list_versions(bucket, Listing(prefix=key, delimiter="/"))
+    """Return the id of the delete marker that is an object's newest version, by which it is taken away.
+
+    "" for none, and where the listing is refused: the object is deleted all the same, and an undo has to hear of it.
+    """
+    try:
+        page = yield from exchanges.list_versions(bucket, Listing(prefix=key, delimiter="/"))
+    except (ProviderRejected, S3Denied):
+        return ""
     newest = next((each for each in page.versions if each.key == key), None)
     return newest.version_id if newest is not None and newest.is_delete_marker else ""
 
