@@ -14,7 +14,7 @@ from values import replace
 
 from backout.analysis.objects.undo import list_undos
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.model.objects.versions import ChangeKind, ObjectChange, ObjectVersion, Outcome
+from backout.model.objects.versions import Attempt, ChangeKind, ObjectChange, ObjectVersion, Outcome
 from backout.providers.clock import SystemClock
 from backout.providers.memory.objects import MemoryBucket
 from backout.providers.objects.gate import Gate
@@ -31,6 +31,11 @@ NASTY = ("a b+c", "ümlaut/日本", "quote\"'<&>%", "/".join(["x" * 200] * 4))
 REFUSED = ("..", "a//b", "a/../b", "trailing/", "line\nbreak")
 """Keys of which SeaweedFS makes no objects with versions, and S3 does."""
 MEGABYTE = 1024 * 1024
+
+
+def attempts_of(ago_s: float, for_s: float) -> list[Attempt]:
+    """Return an attempt that began some seconds ago, and was killed."""
+    return [Attempt(time.time() - ago_s, time.time() - ago_s + for_s)]
 
 
 @dataclass
@@ -157,7 +162,7 @@ def test_again_does_nothing_twice_and_leaves_what_was_written_since(side: Side) 
     side.bucket.carry_out(changes, again=True)
     side.put("other", b"newer")
     before = len(list(side.bucket.versions()))
-    carried = side.bucket.carry_out(changes, again=True)
+    carried = side.bucket.carry_out(changes, again=True, attempts=attempts_of(60, 60))
     assert [each.outcome for each in carried] == [Outcome.DONE, Outcome.NEWER, Outcome.DONE]
     assert len(list(side.bucket.versions())) == before
     assert side.read("other") == (b"newer", {})
@@ -173,13 +178,28 @@ def test_what_was_done_before_a_kill_is_taken_back_as_well(side: Side) -> None:
         ObjectChange(ChangeKind.REMOVE, "new", new, found_etag=side.of("new")[0].etag, found_bytes=5),
     ]
     side.bucket.carry_out(changes, again=False)
-    carried = side.bucket.carry_out(changes, again=True)
+    carried = side.bucket.carry_out(changes, again=True, attempts=attempts_of(60, 60))
     assert [each.version_id for each in carried] == [side.of(each.key)[0].version_id for each in changes]
     undos = list(list_undos(zip(changes, carried, strict=True)))
     assert [each.outcome for each in side.bucket.carry_out(undos, again=True)] == [Outcome.DONE] * 2
     assert (side.read("k"), side.read("new")) == ((b"bad", {}), (b"since", {}))
     assert [each.version_id for each in side.of("new")] == [new]
     assert [each.version_id for each in side.of("new-beside")] == [beside]
+
+
+def test_only_a_delete_marker_of_its_own_is_taken_for_its_work(side: Side) -> None:
+    """The application deletes, too: its marker is no work of a restore, and no undo removes it."""
+    new = side.put("new", b"since")
+    change = ObjectChange(ChangeKind.REMOVE, "new", new, found_etag=side.of("new")[0].etag, found_bytes=5)
+    marker = side.delete("new")
+    for attempts in ([], attempts_of(-60, 60)):
+        (carried,) = side.bucket.carry_out([change], again=True, attempts=attempts)
+        assert carried.outcome is Outcome.SAME
+    (carried,) = side.bucket.carry_out([change], again=True, attempts=attempts_of(3600, 60))
+    assert (carried.outcome, carried.version_id) == (Outcome.DONE, ""), "that attempt may have made it, or not"
+    (undone,) = side.bucket.carry_out(list(list_undos([(change, carried)])), again=True)
+    assert (undone.outcome, undone.why) == (Outcome.FAILED, "which delete marker the restore made is not known")
+    assert side.of("new")[0].version_id == marker
 
 
 def test_the_same_content_is_copied_only_for_other_metadata(side: Side) -> None:
@@ -422,7 +442,8 @@ def test_a_store_that_does_not_recover_ends_it_and_it_goes_on_later(store: Store
         retry = Retry(attempts=2, first_wait_s=0.01)
         with store.other(endpoint=endpoint, retry=retry) as client, pytest.raises(ProviderUnavailable):
             S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=False)
-    carried = S3BucketVersions(store.client, name, "", Gate()).carry_out(changes, again=True)
+    before = attempts_of(60, 60)
+    carried = S3BucketVersions(store.client, name, "", Gate()).carry_out(changes, again=True, attempts=before)
     assert {each.outcome for each in carried} == {Outcome.DONE}
     side = Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
     assert all(len(side.of(f"k{place:03}")) == 3 for place in range(1, 12, 2)), "good, bad, and one copy"
@@ -496,7 +517,8 @@ def test_a_removal_whose_marker_may_not_be_listed_is_told_by_its_undo(store: Sto
         return (403, "AccessDenied") if method == "GET" and "versions" in path else None
 
     with open_proxy(store.access["endpoint"], refuse) as endpoint, store.other(endpoint=endpoint) as client:
-        (carried,) = S3BucketVersions(client, name, "", Gate()).carry_out([change], again=True)
+        bucket = S3BucketVersions(client, name, "", Gate())
+        (carried,) = bucket.carry_out([change], again=True, attempts=attempts_of(60, 60))
     assert (carried.outcome, carried.version_id) == (Outcome.DONE, "")
     (undone,) = side.bucket.carry_out(list(list_undos([(change, carried)])), again=True)
     assert (undone.outcome, undone.why) == (Outcome.FAILED, "which delete marker the restore made is not known")

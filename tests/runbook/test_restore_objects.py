@@ -273,6 +273,34 @@ def test_crashed_at_every_moment_and_taken_back(tmp_path: Path) -> None:
         assert results(tools)[1].compared.verified is True
 
 
+@pytest.mark.parametrize("when", ["before", "long after"])
+def test_a_deletion_by_the_application_is_no_work_of_a_killed_restore(damaged: DamagedBucket, when: str) -> None:
+    """The undo of the restore would take it back."""
+    bucket, clock, world = damaged.bucket, damaged.world.clock, damaged.world
+    bucket.put("new too", b"since")
+    clock.sleep(2)
+
+    def delete(name: str) -> None:
+        if name == "objects.versions" and when == "before":
+            bucket.delete("new")
+            clock.sleep(60)
+
+    world.before_call, world.after_call = make_crash([0], "objects.carry_out"), delete
+    with pytest.raises(Crash):
+        restore(damaged.tools(), damaged.ago())
+    world.before_call = world.after_call = None
+    clock.sleep(3600)
+    if when == "long after":
+        bucket.delete("new")
+    assert is_done(restore(damaged.tools(), damaged.ago()))
+    tools = damaged.tools()
+    undo(tools)
+    live, restored = bucket.live(), results(tools)[0]
+    assert "new" not in live
+    assert live["new too"].body == b"since"
+    assert restored.failures == (when == "long after"), "whose deletion it is nobody knows then, which is told"
+
+
 def make_crash(left: list[int], call: str = "") -> Callable[[str], None]:
     def crash(name: str) -> None:
         left[0] -= call in ("", name)

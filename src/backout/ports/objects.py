@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from backout.model.objects.checks import BucketFacts, PermissionLook
     from backout.model.objects.manifests import ManifestName
-    from backout.model.objects.versions import Carried, ObjectChange, ObjectVersion
+    from backout.model.objects.versions import Attempt, Carried, ObjectChange, ObjectVersion
 
 
 class BucketVersions(Protocol):
@@ -20,12 +20,19 @@ class BucketVersions(Protocol):
         ...
 
     def carry_out(
-        self, changes: Sequence[ObjectChange], *, again: bool, hear: Callable[[int], None] = lambda _done: None
+        self,
+        changes: Sequence[ObjectChange],
+        *,
+        again: bool,
+        attempts: Sequence[Attempt] = (),
+        hear: Callable[[int], None] = lambda _done: None,
     ) -> Sequence[Carried]:
         """Carry out changes and return what became of each, in their order; what was done is done.
 
         Args:
-            again: an attempt before this one may have done some of them: each object is looked at first.
+            again: each object is looked at first: it may have changed since it was listed.
+            attempts: those before this one, which may have made some of the changes; what nobody but somebody else can
+                have made is not done, but as it should be.
             hear: is told after each change how many are done.
 
         Raises:

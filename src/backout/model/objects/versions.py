@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_WHOLE_S: Final = 2.0
+"""A store tells its clock in whole seconds, and the answer takes a while."""
+_LATE_S: Final = 10.0
+"""An attempt is known to have been at work every few seconds, and a call that it made takes the store a while."""
 
 
 class ObjectVersion(Value, frozen=True):
@@ -101,6 +110,27 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Attempt(Value, frozen=True):
+    """When an attempt was at work on changes, in Unix seconds by this host's clock.
+
+    Args:
+        until: as far as is known: it was killed later.
+        skew_s: how far apart the store's clock may be.
+    """
+
+    began: float
+    until: float
+    skew_s: float = 0.0
+
+    def began_after(self, at: float) -> bool:
+        """Whether what the store dates so was there before it."""
+        return at < self.began - self.skew_s - _WHOLE_S
+
+    def covers(self, at: float) -> bool:
+        """Whether what the store dates so may be its work."""
+        return not self.began_after(at) and at <= self.until + self.skew_s + _LATE_S
+
+
 class Carried(Value, frozen=True):
     """What became of one change.
 
@@ -114,3 +144,25 @@ class Carried(Value, frozen=True):
     version_id: str = ""
     etag: str = ""
     why: str = ""
+
+
+def judge_hidden(markers: Iterable[tuple[str, float]], attempts: Sequence[Attempt]) -> Carried:
+    """Return what became of a removal whose object is hidden already: a marker says when it was made, not by whom.
+
+    Args:
+        markers: ids and times (Unix seconds by the store's clock) of the delete markers above the object, newest first.
+
+    >>> judge_hidden([("m1", 50.0)], ()).outcome, judge_hidden([("m1", 50.0)], [Attempt(70.0, 80.0)]).outcome
+    (<Outcome.SAME: 'same'>, <Outcome.SAME: 'same'>)
+    >>> judge_hidden([("m2", 99.0), ("m1", 75.0)], [Attempt(70.0, 80.0)])  # the application deleted it once more
+    Carried(outcome=<Outcome.DONE: 'done'>, version_id='m1', etag='', why='')
+    >>> judge_hidden([("m1", 99.0)], [Attempt(70.0, 80.0)])  # nobody knows: an undo has to tell it
+    Carried(outcome=<Outcome.DONE: 'done'>, version_id='', etag='', why='')
+    """
+    found = tuple(markers)
+    for marker, at in found:
+        if any(each.covers(at) for each in attempts):
+            return Carried(Outcome.DONE, marker)
+    if all(each.began_after(at) for each in attempts for _, at in found):
+        return Carried(Outcome.SAME)
+    return Carried(Outcome.DONE)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome, judge_hidden
 from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from backout.model.objects.versions import ObjectChange
+    from backout.model.objects.versions import Attempt, ObjectChange
 
 
 class Content(Value, frozen=True):
@@ -69,12 +70,17 @@ class MemoryBucket:
         yield from found
 
     def carry_out(
-        self, changes: Sequence[ObjectChange], *, again: bool, hear: Callable[[int], None] = lambda _done: None
+        self,
+        changes: Sequence[ObjectChange],
+        *,
+        again: bool,
+        attempts: Sequence[Attempt] = (),
+        hear: Callable[[int], None] = lambda _done: None,
     ) -> Sequence[Carried]:
         """Carry out changes one after the other."""
         found = []
         for each in changes:
-            found.append(self._call_one(each, again))
+            found.append(self._call_one(each, again or bool(attempts), attempts))
             hear(len(found))
         return found
 
@@ -89,24 +95,30 @@ class MemoryBucket:
         self._call("objects.is_same", lambda: None)
         return self._find(key, one) == self._find(key, other)
 
-    def _call_one(self, change: ObjectChange, again: bool) -> Carried:
-        found = self._call("objects.carry_out", lambda: self._carry_out(change, again))
+    def _call_one(self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]) -> Carried:
+        found = self._call("objects.carry_out", lambda: self._carry_out(change, again, attempts))
         assert isinstance(found, Carried)
         return found
 
-    def _carry_out(self, change: ObjectChange, again: bool) -> Carried:
+    def _carry_out(self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]) -> Carried:
         if change.key in self.refused:
             return Carried(Outcome.FAILED, why=self.refused[change.key])
         kept = self._kept[change.key]
         newest, content = kept[0]
         if change.kind is ChangeKind.UNDELETE:
+            if not all(change.markers):
+                return Carried(Outcome.FAILED, why="which delete marker the restore made is not known")
             kept[:] = [pair for pair in kept if pair[0].version_id not in change.markers]
             return Carried(Outcome.DONE, change.version_id, change.etag)
         is_untouched = newest.version_id == change.found
         if again or change.maybe_same:
-            wanted = None if change.kind is ChangeKind.REMOVE else self._find(change.key, change.version_id)
-            if content == wanted and (change.maybe_same or not is_untouched):
-                return Carried(Outcome.SAME if is_untouched else Outcome.DONE, newest.version_id, newest.etag)
+            if change.kind is ChangeKind.REMOVE:
+                if newest.is_marker:
+                    markers = takewhile(lambda each: each.is_marker, (each for each, _ in kept))
+                    return judge_hidden(((each.version_id, each.at) for each in markers), attempts)
+            elif content == self._find(change.key, change.version_id) and (change.maybe_same or not is_untouched):
+                is_ours = not is_untouched and attempts
+                return Carried(Outcome.DONE if is_ours else Outcome.SAME, newest.version_id, newest.etag)
             if not is_untouched:
                 return Carried(Outcome.NEWER)
         if change.kind is ChangeKind.REMOVE:

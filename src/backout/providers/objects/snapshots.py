@@ -28,7 +28,7 @@ from backout.providers.s3.failures import S3Denied
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from backout.model.objects.versions import Moment, ObjectChange
+    from backout.model.objects.versions import Attempt, Moment, ObjectChange
     from backout.providers.objects.gate import Gate
     from backout.providers.objects.manifests import Manifests
     from backout.providers.s3.answers import Listed, S3Object
@@ -268,10 +268,15 @@ class SnapshotVersions:
         changes: Sequence[ObjectChange],
         *,
         again: bool,  # noqa: ARG002 - always
+        attempts: Sequence[Attempt] = (),
         hear: Callable[[int], None] = lambda _done: None,
     ) -> Sequence[Carried]:
-        """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else."""
-        return run_all(self._carry_out, changes, hear)
+        """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else.
+
+        What is as it should be is done only where an attempt may have done it; nothing says when an object was deleted.
+        """
+        as_wanted = Outcome.DONE if attempts else Outcome.SAME
+        return run_all(lambda change: self._carry_out(change, as_wanted), changes, hear)
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a content of the history the newest one again, and return what stands for its id."""
@@ -292,18 +297,18 @@ class SnapshotVersions:
             history.client, history.history, kept
         )
 
-    def _carry_out(self, change: ObjectChange) -> Carried:
+    def _carry_out(self, change: ObjectChange, as_wanted: Outcome) -> Carried:
         history = self._history
         with history.gate.passing():
             try:
                 live = history.client.head(history.bucket, change.key)
                 found = ABSENT if live is None else f"{live.etag}-{live.size_bytes}"
                 if change.kind is ChangeKind.REMOVE:
-                    return self._remove(change, found)
+                    return self._remove(change, found, as_wanted)
                 if live is not None and (found != change.found or change.maybe_same):
                     kept = history.client.head(history.history, history.locate_content(change.key, change.version_id))
                     if are_alike(live, kept):
-                        return Carried(Outcome.SAME if found == change.found else Outcome.DONE, found, live.etag)
+                        return Carried(Outcome.SAME if found == change.found else as_wanted, found, live.etag)
                 if found != change.found:
                     return Carried(Outcome.NEWER)
                 copied = self._copy_back(change.key, change.version_id, change.size_bytes)
@@ -311,11 +316,12 @@ class SnapshotVersions:
                 return Carried(Outcome.FAILED, why=refused.what)
             return Carried(Outcome.DONE, f"{copied.etag}-{change.size_bytes}", copied.etag)
 
-    def _remove(self, change: ObjectChange, found: str) -> Carried:
-        if found == change.found:
-            self._history.client.delete(self._history.bucket, change.key)
-        elif found != ABSENT:
+    def _remove(self, change: ObjectChange, found: str, as_wanted: Outcome) -> Carried:
+        if found == ABSENT:
+            return Carried(as_wanted, ABSENT)
+        if found != change.found:
             return Carried(Outcome.NEWER)
+        self._history.client.delete(self._history.bucket, change.key)
         return Carried(Outcome.DONE, ABSENT)
 
     def _copy_back(self, key: str, content: str, size_bytes: int) -> S3Object:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import AuthError, ProviderRejected
-from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome, judge_hidden
 from backout.providers.objects.listing import list_side_by_side
 from backout.providers.s3 import exchanges
 from backout.providers.s3.calls import Listing
@@ -16,9 +17,9 @@ from backout.providers.s3.failures import S3Denied, S3Rejected
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from backout.model.objects.versions import ObjectChange
+    from backout.model.objects.versions import Attempt, ObjectChange
     from backout.providers.objects.gate import Gate
-    from backout.providers.s3.answers import S3Object
+    from backout.providers.s3.answers import ListedVersion, S3Object
     from backout.providers.s3.client import S3Client
     from backout.providers.s3.exchanges import Exchange
 
@@ -72,7 +73,12 @@ class S3BucketVersions:
             )
 
     def carry_out(
-        self, changes: Sequence[ObjectChange], *, again: bool, hear: Callable[[int], None] = lambda _done: None
+        self,
+        changes: Sequence[ObjectChange],
+        *,
+        again: bool,
+        attempts: Sequence[Attempt] = (),
+        hear: Callable[[int], None] = lambda _done: None,
     ) -> Sequence[Carried]:
         """Carry out changes, as many at once as the store keeps up with; `hear` is told how many are done.
 
@@ -80,10 +86,13 @@ class S3BucketVersions:
             ProviderUnavailable: the store does not answer any more; what was begun is awaited first.
         """
         large = [place for place, change in enumerate(changes) if self._is_large(change)]
-        works = (self._carry_out(change, again) for change in changes if not self._is_large(change))
+        again = again or bool(attempts)
+        works = (self._carry_out(change, again, attempts) for change in changes if not self._is_large(change))
         carried = self._client.multiplex(self._gate).run(works, hear)
         done = len(carried)
-        copied = run_all(lambda place: self._copy_large(changes[place], again), large, lambda more: hear(done + more))
+        copied = run_all(
+            lambda place: self._copy_large(changes[place], again, attempts), large, lambda more: hear(done + more)
+        )
         for place, each in zip(large, copied, strict=True):
             carried.insert(place, each)
         return carried
@@ -103,17 +112,20 @@ class S3BucketVersions:
             self._client, self._bucket, key, other
         )
 
-    def _carry_out(self, change: ObjectChange, again: bool) -> Generator[Exchange, None, Carried]:
+    def _carry_out(
+        self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]
+    ) -> Generator[Exchange, None, Carried]:
         try:
             if change.kind is ChangeKind.UNDELETE:
                 return (yield from self._undelete(change))
             if again or change.maybe_same:
-                carried = yield from self._look(change)
+                carried = yield from self._look(change, attempts)
                 if carried is not None:
                     return carried
             if change.kind is ChangeKind.REMOVE:
                 made = yield from exchanges.delete(self._bucket, change.key)
-                return Carried(Outcome.DONE, made or (yield from _find_marker(self._bucket, change.key)))
+                markers = () if made else (yield from _list_markers(self._bucket, change.key))
+                return Carried(Outcome.DONE, made or (markers[0].version_id if markers else ""))
             source = self._bucket, change.key, change.version_id
             copied = yield from exchanges.copy(source, self._bucket, change.key)
         except (ProviderRejected, S3Denied) as refused:
@@ -135,31 +147,35 @@ class S3BucketVersions:
                     raise
         return Carried(Outcome.DONE, change.version_id, change.etag)
 
-    def _look(self, change: ObjectChange) -> Generator[Exchange, None, Carried | None]:
+    def _look(self, change: ObjectChange, attempts: Sequence[Attempt]) -> Generator[Exchange, None, Carried | None]:
         """Return what became of a change that may have been made before; None: it is to be made."""
         live = yield from _find(self._bucket, change.key)
         if live is None:
             if change.kind is not ChangeKind.REMOVE:
                 return None
-            return Carried(Outcome.DONE, (yield from _find_marker(self._bucket, change.key)))
+            markers = yield from _list_markers(self._bucket, change.key)
+            if markers is None:
+                return Carried(Outcome.DONE if attempts else Outcome.SAME)
+            return judge_hidden(((each.version_id, each.last_modified) for each in markers), attempts)
         is_untouched = _get_id(live) == change.found
         if is_untouched and not change.maybe_same:
             return None
         if change.kind is ChangeKind.COPY:
             wanted = yield from _find(self._bucket, change.key, change.version_id)
             if are_alike(live, wanted):
-                return Carried(Outcome.SAME if is_untouched else Outcome.DONE, _get_id(live), live.etag)
+                is_ours = not is_untouched and attempts
+                return Carried(Outcome.DONE if is_ours else Outcome.SAME, _get_id(live), live.etag)
         return None if is_untouched else Carried(Outcome.NEWER)
 
     def _is_large(self, change: ObjectChange) -> bool:
         return change.kind is ChangeKind.COPY and change.size_bytes > self._copied_at_once_bytes
 
-    def _copy_large(self, change: ObjectChange, again: bool) -> Carried:
+    def _copy_large(self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]) -> Carried:
         """Copy an object in parts, each of which may take the store minutes."""
         with self._gate.passing():
             try:
                 if again or change.maybe_same:
-                    carried = self._client.multiplex(self._gate).run([self._look(change)])[0]
+                    carried = self._client.multiplex(self._gate).run([self._look(change, attempts)])[0]
                     if carried is not None:
                         return carried
                 copied = self._copy(change.key, change.version_id, change.size_bytes)
@@ -187,17 +203,16 @@ def _find(bucket: str, key: str, version_id: str | None = None) -> Generator[Exc
         raise
 
 
-def _find_marker(bucket: str, key: str) -> Generator[Exchange, None, str]:
-    """Return the id of the delete marker that is an object's newest version, by which it is taken away.
+def _list_markers(bucket: str, key: str) -> Generator[Exchange, None, Sequence[ListedVersion] | None]:
+    """Return the delete markers above an object's newest version, the newest first.
 
-    "" for none, and where the listing is refused: the object is deleted all the same, and an undo has to hear of it.
+    None where the listing is refused: the object is deleted all the same, and an undo has to hear of it.
     """
     try:
         page = yield from exchanges.list_versions(bucket, Listing(prefix=key, delimiter="/"))
     except (ProviderRejected, S3Denied):
-        return ""
-    newest = next((each for each in page.versions if each.key == key), None)
-    return newest.version_id if newest is not None and newest.is_delete_marker else ""
+        return None
+    return tuple(takewhile(lambda each: each.is_delete_marker, (each for each in page.versions if each.key == key)))
 
 
 def run_all(act: Callable[[T], R], each: Sequence[T], hear: Callable[[int], None] = lambda _done: None) -> list[R]:

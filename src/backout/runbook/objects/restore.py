@@ -27,6 +27,7 @@ from backout.plan.objects import plan_restore
 from backout.plan.target import parse_time
 from backout.ports import Action, AnyAction, Done, NotDone
 from backout.runbook.action_table import ActionTable
+from backout.runbook.objects.attempts import AtWork, list_given_up, measure_skew, read_attempts
 from backout.runbook.objects.compare import CHUNK, CompareObjects, count_noted, find_survey
 from backout.runbook.objects.tools import ObjectTools
 from backout.runbook.objects.undo import UndoObjects
@@ -64,7 +65,7 @@ def prepare(tools: ObjectTools, to: str, until: str | None, prefix: str) -> Plan
         _check_versions(tools, facts, at, now)
     else:
         _check_manifests(tools, tools.snapshots, at, prefix)
-    skew_s = max(abs(facts.clock_ahead_s or 0.0), facts.clock_slack_s)
+    skew_s = measure_skew(facts)
     slack_s = 0.0 if skew_s <= _SKEW_IGNORED_S else skew_s
     # Whole seconds, so that the same words a moment later are the same plan.
     moment = Moment(at, float(int(end) + 1), float(int(slack_s)))
@@ -187,22 +188,25 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         """Return {undeleted, changed, removed, same, newer, failed, failures}."""
         tools, run = self._tools, context.run
         total, last = count_noted(tools, run), context.last_progress()
-        begin, again = 0 if last is None else decode_values(last["done"], int), last is not None
-        survey = find_survey(tools, run)
+        begin = 0 if last is None else decode_values(last["done"], int)
+        begun, survey = [] if last is None else [last], find_survey(tools, run)
         is_undo = isinstance(survey, UndoObjectsStep)  # what was written since the restore stays: each is looked at
+        given_up = list_given_up(tools, survey.of) if isinstance(survey, UndoObjectsStep) else []
         bucket = tools.versions(survey.prefix, survey.moment)
-        context.progress({"done": begin})
+        others, attempts = read_attempts(tools, given_up), read_attempts(tools, begun)
+        work = AtWork(tools.clock, context, begin, attempts)
         while begin < total:
             changes = tools.notes.read(run, begin, CHUNK)
-            tell = partial(self._tell, begin, total)
-            carried = bucket.carry_out(changes, again=again or is_undo, hear=tell)
+            tell = partial(self._tell, work, begin, total)
+            carried = bucket.carry_out(changes, again=is_undo, attempts=(*others, *attempts), hear=tell)
             tools.notes.settle(run, begin, carried)
-            begin, again = begin + len(changes), False
-            context.progress({"done": begin})
+            begin, attempts = begin + len(changes), ()
+            work = AtWork(tools.clock, context, begin)
         return _count(tools.notes.settled(run))
 
-    def _tell(self, begin: int, total: int, done: int) -> None:
+    def _tell(self, work: AtWork, begin: int, total: int, done: int) -> None:
         self._tools.progress(ObjectProgress("restoring", begin + done, total))
+        work.go_on()
 
     def probe(self, args: RestoreObjectsStep, context: StepContext) -> Probe[RestoreObjectsResult]:
         """It is done when every change is settled; else it goes on, and looks at what may have been done."""

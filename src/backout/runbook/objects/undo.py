@@ -19,6 +19,7 @@ from backout.model.steps.objects import (
 )
 from backout.plan.objects import get_environment, get_order, name_lane, plan_undo
 from backout.ports import Action, find_result, list_progress
+from backout.runbook.objects.attempts import read_attempts
 from backout.runbook.objects.compare import CHUNK, count_noted, find_survey
 
 if TYPE_CHECKING:
@@ -113,5 +114,6 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
             return
         survey = find_survey(tools, run)
         changes = tools.notes.read(run, begin, CHUNK)
-        carried = tools.versions(survey.prefix, survey.moment).carry_out(changes, again=True)
+        attempts = read_attempts(tools, told[-1:])
+        carried = tools.versions(survey.prefix, survey.moment).carry_out(changes, again=True, attempts=attempts)
         tools.notes.settle(run, begin, carried)
