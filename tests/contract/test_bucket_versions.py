@@ -14,7 +14,7 @@ from values import replace
 
 from backout.analysis.objects.undo import list_undos
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.model.objects.versions import Attempt, ChangeKind, ObjectChange, ObjectVersion, Outcome
+from backout.model.objects.versions import NOT_KNOWN, Attempt, ChangeKind, ObjectChange, ObjectVersion, Outcome
 from backout.providers.clock import SystemClock
 from backout.providers.memory.objects import MemoryBucket
 from backout.providers.objects.gate import Gate
@@ -198,7 +198,7 @@ def test_only_a_delete_marker_of_its_own_is_taken_for_its_work(side: Side) -> No
     (carried,) = side.bucket.carry_out([change], again=True, attempts=attempts_of(3600, 60))
     assert (carried.outcome, carried.version_id) == (Outcome.DONE, ""), "that attempt may have made it, or not"
     (undone,) = side.bucket.carry_out(list(list_undos([(change, carried)])), again=True)
-    assert (undone.outcome, undone.why) == (Outcome.FAILED, "which delete marker the restore made is not known")
+    assert (undone.outcome, undone.why) == (Outcome.FAILED, NOT_KNOWN)
     assert side.of("new")[0].version_id == marker
 
 
@@ -521,7 +521,41 @@ def test_a_removal_whose_marker_may_not_be_listed_is_told_by_its_undo(store: Sto
         (carried,) = bucket.carry_out([change], again=True, attempts=attempts_of(60, 60))
     assert (carried.outcome, carried.version_id) == (Outcome.DONE, "")
     (undone,) = side.bucket.carry_out(list(list_undos([(change, carried)])), again=True)
-    assert (undone.outcome, undone.why) == (Outcome.FAILED, "which delete marker the restore made is not known")
+    assert (undone.outcome, undone.why) == (Outcome.FAILED, NOT_KNOWN)
+
+
+def test_what_may_have_been_made_before_a_refusal_is_no_failure_to_pass_over(store: Store) -> None:
+    """An attempt was killed, and the key may not even look by now: whether it made the change is not known."""
+    name = store.make()
+    side = Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
+    changes = []
+    for key in ("made", "not"):
+        good = side.put(f"{key}-changed", b"good")
+        side.put(f"{key}-changed", b"bad")
+        back, new = side.put(f"{key}-deleted", b"good"), side.put(f"{key}-new", b"since")
+        marker = side.delete(f"{key}-deleted")
+        etag = side.of(f"{key}-new")[0].etag
+        changes += [
+            replace(side.copy_of(f"{key}-changed", good), found_etag=side.of(f"{key}-changed")[0].etag, found_bytes=3),
+            ObjectChange(ChangeKind.UNDELETE, f"{key}-deleted", marker, back, markers=(marker,)),
+            ObjectChange(ChangeKind.REMOVE, f"{key}-new", new, found_etag=etag, found_bytes=5),
+        ]
+    wanted = {each.key: side.read(each.key) for each in changes}
+    side.bucket.carry_out(changes[:3], again=False)
+    with (
+        open_proxy(store.access["endpoint"], lambda _method, _path: (403, "AccessDenied")) as endpoint,
+        store.other(endpoint=endpoint) as client,
+    ):
+        carried = S3BucketVersions(client, name, "", Gate()).carry_out(
+            changes, again=True, attempts=attempts_of(60, 60)
+        )
+    assert {(each.outcome, each.maybe_made) for each in carried} == {(Outcome.FAILED, True)}
+    undos = list(list_undos(zip(changes, carried, strict=True)))
+    undone = {each.key: done for each, done in zip(undos, side.bucket.carry_out(undos, again=True), strict=True)}
+    left = {key for key, before in wanted.items() if side.read(key) != before}
+    assert left == {"made-changed", "made-new"} == {key for key, each in undone.items() if each.why == NOT_KNOWN}
+    assert undone["made-deleted"].outcome is Outcome.DONE
+    assert {undone[f"not-{what}"].outcome for what in ("changed", "deleted", "new")} == {Outcome.SAME}
 
 
 @pytest.mark.parametrize(

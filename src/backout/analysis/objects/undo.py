@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def list_undos(settled: Iterable[tuple[ObjectChange, Carried | None]]) -> Iterator[ObjectChange]:
-    """Yield the opposite of each change that was made; what was left as it was needs none."""
+    """Yield the opposite of each change that was made, or may have been; what was left as it was needs none."""
     for change, carried in settled:
-        if carried is not None and carried.outcome is Outcome.DONE:
+        if carried is not None and (carried.outcome is Outcome.DONE or carried.maybe_made):
             yield _make_undo(change, carried)
 
 

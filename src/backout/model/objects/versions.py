@@ -131,6 +131,10 @@ class Attempt(Value, frozen=True):
         return not self.began_after(at) and at <= self.until + self.skew_s + _LATE_S
 
 
+NOT_KNOWN: Final = "which version or delete marker the restore made is not known"
+"""Why a change of it cannot be taken back."""
+
+
 class Carried(Value, frozen=True):
     """What became of one change.
 
@@ -138,12 +142,14 @@ class Carried(Value, frozen=True):
         version_id: of the version, or marker, that was made; "" for none, and where the store did not tell it.
         etag: of a copy.
         why: of a failure.
+        maybe_made: of a failure: an attempt before may have made the change, which could not be looked at.
     """
 
     outcome: Outcome
     version_id: str = ""
     etag: str = ""
     why: str = ""
+    maybe_made: bool = False
 
 
 def judge_hidden(markers: Iterable[tuple[str, float]], attempts: Sequence[Attempt]) -> Carried:
@@ -155,9 +161,9 @@ def judge_hidden(markers: Iterable[tuple[str, float]], attempts: Sequence[Attemp
     >>> judge_hidden([("m1", 50.0)], ()).outcome, judge_hidden([("m1", 50.0)], [Attempt(70.0, 80.0)]).outcome
     (<Outcome.SAME: 'same'>, <Outcome.SAME: 'same'>)
     >>> judge_hidden([("m2", 99.0), ("m1", 75.0)], [Attempt(70.0, 80.0)])  # the application deleted it once more
-    Carried(outcome=<Outcome.DONE: 'done'>, version_id='m1', etag='', why='')
+    Carried(outcome=<Outcome.DONE: 'done'>, version_id='m1', etag='', why='', maybe_made=False)
     >>> judge_hidden([("m1", 99.0)], [Attempt(70.0, 80.0)])  # nobody knows: an undo has to tell it
-    Carried(outcome=<Outcome.DONE: 'done'>, version_id='', etag='', why='')
+    Carried(outcome=<Outcome.DONE: 'done'>, version_id='', etag='', why='', maybe_made=False)
     """
     found = tuple(markers)
     for marker, at in found:

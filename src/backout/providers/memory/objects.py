@@ -6,7 +6,7 @@ import hashlib
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome, judge_hidden
+from backout.model.objects.versions import NOT_KNOWN, Carried, ChangeKind, ObjectVersion, Outcome, judge_hidden
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -102,14 +102,12 @@ class MemoryBucket:
 
     def _carry_out(self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]) -> Carried:
         if change.key in self.refused:
-            return Carried(Outcome.FAILED, why=self.refused[change.key])
+            shown = change.version_id if change.kind is ChangeKind.UNDELETE else ""
+            return Carried(Outcome.FAILED, shown, why=self.refused[change.key], maybe_made=bool(attempts))
         kept = self._kept[change.key]
         newest, content = kept[0]
         if change.kind is ChangeKind.UNDELETE:
-            if not all(change.markers):
-                return Carried(Outcome.FAILED, why="which delete marker the restore made is not known")
-            kept[:] = [pair for pair in kept if pair[0].version_id not in change.markers]
-            return Carried(Outcome.DONE, change.version_id, change.etag)
+            return self._undelete(change)
         is_untouched = newest.version_id == change.found
         if again or change.maybe_same:
             if change.kind is ChangeKind.REMOVE:
@@ -120,10 +118,20 @@ class MemoryBucket:
                 is_ours = not is_untouched and attempts
                 return Carried(Outcome.DONE if is_ours else Outcome.SAME, newest.version_id, newest.etag)
             if not is_untouched:
-                return Carried(Outcome.NEWER)
+                return Carried(Outcome.NEWER) if change.found else Carried(Outcome.FAILED, why=NOT_KNOWN)
         if change.kind is ChangeKind.REMOVE:
             return Carried(Outcome.DONE, self._add(change.key, None))
         return Carried(Outcome.DONE, self._add(change.key, self._find(change.key, change.version_id)), change.etag)
+
+    def _undelete(self, change: ObjectChange) -> Carried:
+        kept = self._kept[change.key]
+        newest = kept[0][0]
+        if all(change.markers):
+            kept[:] = [pair for pair in kept if pair[0].version_id not in change.markers]
+            return Carried(Outcome.DONE, change.version_id, change.etag)
+        if newest.is_marker:
+            return Carried(Outcome.FAILED, why=NOT_KNOWN)
+        return Carried(Outcome.SAME if newest.version_id == change.version_id else Outcome.NEWER)
 
     def _find(self, key: str, version_id: str) -> Content | None:
         return next(content for each, content in self._kept[key] if each.version_id == version_id)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.objects.manifests import ManifestEntry, ManifestName
-from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+from backout.model.objects.versions import NOT_KNOWN, Carried, ChangeKind, ObjectVersion, Outcome
 from backout.providers.objects.look import PROBE_PREFIX
 from backout.providers.objects.manifests import make_stamp
 from backout.providers.objects.tables import Tables
@@ -299,6 +299,7 @@ class SnapshotVersions:
 
     def _carry_out(self, change: ObjectChange, as_wanted: Outcome) -> Carried:
         history = self._history
+        maybe_made = as_wanted is Outcome.DONE
         with history.gate.passing():
             try:
                 live = history.client.head(history.bucket, change.key)
@@ -310,17 +311,18 @@ class SnapshotVersions:
                     if are_alike(live, kept):
                         return Carried(Outcome.SAME if found == change.found else as_wanted, found, live.etag)
                 if found != change.found:
-                    return Carried(Outcome.NEWER)
+                    return _leave(change)
+                maybe_made = False
                 copied = self._copy_back(change.key, change.version_id, change.size_bytes)
             except (ProviderRejected, S3Denied) as refused:
-                return Carried(Outcome.FAILED, why=refused.what)
+                return Carried(Outcome.FAILED, why=refused.what, maybe_made=maybe_made)
             return Carried(Outcome.DONE, f"{copied.etag}-{change.size_bytes}", copied.etag)
 
     def _remove(self, change: ObjectChange, found: str, as_wanted: Outcome) -> Carried:
         if found == ABSENT:
             return Carried(as_wanted, ABSENT)
         if found != change.found:
-            return Carried(Outcome.NEWER)
+            return _leave(change)
         self._history.client.delete(self._history.bucket, change.key)
         return Carried(Outcome.DONE, ABSENT)
 
@@ -335,6 +337,11 @@ class SnapshotVersions:
                 raise
             what = "its content in the history is not the one that the manifest names"
             raise ProviderRejected(what, status=_ANOTHER, where="/".join(source)) from refused
+
+
+def _leave(change: ObjectChange) -> Carried:
+    """Return what becomes of an object that is another one by now."""
+    return Carried(Outcome.NEWER) if change.found else Carried(Outcome.FAILED, why=NOT_KNOWN)
 
 
 def make_content(entry: ManifestEntry) -> str:

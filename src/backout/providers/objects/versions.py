@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import AuthError, ProviderRejected
-from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome, judge_hidden
+from backout.model.objects.versions import NOT_KNOWN, Carried, ChangeKind, ObjectVersion, Outcome, judge_hidden
 from backout.providers.objects.listing import list_side_by_side
 from backout.providers.s3 import exchanges
 from backout.providers.s3.calls import Listing
@@ -115,6 +115,7 @@ class S3BucketVersions:
     def _carry_out(
         self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]
     ) -> Generator[Exchange, None, Carried]:
+        maybe_made = bool(attempts)
         try:
             if change.kind is ChangeKind.UNDELETE:
                 return (yield from self._undelete(change))
@@ -122,6 +123,7 @@ class S3BucketVersions:
                 carried = yield from self._look(change, attempts)
                 if carried is not None:
                     return carried
+                maybe_made = False
             if change.kind is ChangeKind.REMOVE:
                 made = yield from exchanges.delete(self._bucket, change.key)
                 markers = () if made else (yield from _list_markers(self._bucket, change.key))
@@ -129,7 +131,8 @@ class S3BucketVersions:
             source = self._bucket, change.key, change.version_id
             copied = yield from exchanges.copy(source, self._bucket, change.key)
         except (ProviderRejected, S3Denied) as refused:
-            return Carried(Outcome.FAILED, why=refused.what)
+            shown = change.version_id if change.kind is ChangeKind.UNDELETE else ""
+            return Carried(Outcome.FAILED, shown, why=refused.what, maybe_made=maybe_made)
         return Carried(Outcome.DONE, _get_id(copied), copied.etag)
 
     def _undelete(self, change: ObjectChange) -> Generator[Exchange, None, Carried]:
@@ -137,9 +140,12 @@ class S3BucketVersions:
 
         One by one, beside other calls: a store works through a batch alone, and SeaweedFS locks each object of one.
         """
+        if not all(change.markers):  # a deletion without a version id would be another marker
+            live = yield from _find(self._bucket, change.key)
+            if live is None:
+                return Carried(Outcome.FAILED, why=NOT_KNOWN)
+            return Carried(Outcome.SAME if _get_id(live) == change.version_id else Outcome.NEWER, _get_id(live))
         for marker in change.markers:
-            if not marker:  # a deletion without a version id would be another marker
-                return Carried(Outcome.FAILED, why="which delete marker the restore made is not known")
             try:
                 yield from exchanges.delete(self._bucket, change.key, version_id=marker)
             except S3Rejected as refused:
@@ -165,6 +171,8 @@ class S3BucketVersions:
             if are_alike(live, wanted):
                 is_ours = not is_untouched and attempts
                 return Carried(Outcome.DONE if is_ours else Outcome.SAME, _get_id(live), live.etag)
+        if not is_untouched and not change.found:
+            return Carried(Outcome.FAILED, why=NOT_KNOWN)
         return None if is_untouched else Carried(Outcome.NEWER)
 
     def _is_large(self, change: ObjectChange) -> bool:
@@ -173,14 +181,16 @@ class S3BucketVersions:
     def _copy_large(self, change: ObjectChange, again: bool, attempts: Sequence[Attempt]) -> Carried:
         """Copy an object in parts, each of which may take the store minutes."""
         with self._gate.passing():
+            maybe_made = bool(attempts)
             try:
                 if again or change.maybe_same:
                     carried = self._client.multiplex(self._gate).run([self._look(change, attempts)])[0]
                     if carried is not None:
                         return carried
+                    maybe_made = False
                 copied = self._copy(change.key, change.version_id, change.size_bytes)
             except (ProviderRejected, S3Denied) as refused:
-                return Carried(Outcome.FAILED, why=refused.what)
+                return Carried(Outcome.FAILED, why=refused.what, maybe_made=maybe_made)
             return Carried(Outcome.DONE, _get_id(copied), copied.etag)
 
     def _copy(self, key: str, version_id: str, size_bytes: int) -> S3Object:
