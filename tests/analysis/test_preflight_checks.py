@@ -232,17 +232,18 @@ def test_a_hold_blocks_a_deployment_and_nothing_else() -> None:
 
 def test_a_trial_that_runs_or_was_left_blocks_a_deployment_there() -> None:
     """It would be made over an empty database; of one that was left the command that puts everything back is named."""
-    running, left, none = (
-        deployment.check_trial(ENV, runs=runs, is_left=is_left)
-        for runs, is_left in ((True, True), (False, True), (False, False))
+    running, left, none, unread = (
+        deployment.check_trial(ENV, runs=runs, is_left=is_left, unread=unread)
+        for runs, is_left, unread in ((True, True, ""), (False, True, "no"), (False, False, ""), (False, False, "no"))
     )
     assert told(deployment.check_drill_left(ENV, "staging-rollback-test", "v1")) == ("should", "missing")
-    assert [told(each) for each in (running, left, none)] == [
+    assert [told(each) for each in (running, left, none, unread)] == [
         ("should", "missing"),
         ("should", "missing"),
         ("should", "ok"),
+        ("should", "unmeasured"),
     ]
-    assert levels((left,), View.PREFLIGHT) == ["must"]
+    assert levels((left, unread), View.PREFLIGHT) == ["must", "should"]
     assert "a trial runs there" in running.why
     assert left.next.lines == (f"backout certify --restore --on {ENV} -e {ENV}",)
 

@@ -136,21 +136,25 @@ def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bo
     return subject.missing(f"{run.id} is under way", show)
 
 
-def check_trial(environment: str, *, runs: bool, is_left: bool) -> Check:
+def check_trial(environment: str, *, runs: bool, is_left: bool, unread: str = "") -> Check:
     """Return whether the environment is as it was before a trial of a way back there.
 
     Args:
         runs: a trial holds the lock on its database.
         is_left: a trial's code is live, or its database has the name of the environment's own.
+        unread: why the database's server did not tell; "" where it did.
     """
     subject = should("trial")
     if runs:
         why = "a trial runs there: its own code and an empty database answer until it ends"
         return subject.missing(why, suggest_words("wait for its end"))
+    restore = f"certify --restore --on {shlex.quote(environment)}"
     if is_left:
         why = "a trial was interrupted there: its code, or its empty database, is still in place of your own"
-        restore = f"certify --restore --on {shlex.quote(environment)}"
         return subject.missing(why, suggest_command(restore, environment, "puts both back"))
+    if unread:
+        why = f"no trial's code is live; whether its empty database is in place of your own is not known: {unread}"
+        return subject.unmeasured(why, suggest_command(restore, environment, "changes nothing where none is left"))
     return subject.ok("no trial has left anything there")
 
 

@@ -84,10 +84,10 @@ def _check_trial(config: Config) -> Check:
     from backout.analysis.checkup.deployment import check_drill_left, check_trial
     from backout.wiring.certify.left import look_for_trial
 
-    runs, is_left, broken = look_for_trial(config, within_s=PATIENCE_S)
-    if broken is not None:
-        return check_drill_left(config.name, broken.name, broken.good)
-    return check_trial(config.name, runs=runs, is_left=is_left)
+    found = look_for_trial(config, within_s=PATIENCE_S)
+    if found.broken is not None:
+        return check_drill_left(config.name, found.broken.name, found.broken.good)
+    return check_trial(config.name, runs=found.runs, is_left=found.is_left, unread=found.unread)
 
 
 def list_objects_lane(config: Config, *, deploys: bool) -> tuple[Lane, ...]:
