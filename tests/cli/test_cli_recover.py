@@ -11,9 +11,11 @@ from cli_shell import backout
 from recovery_story import ASK, Night, recover
 from values import replace
 
-from backout.errors import PartlyDone
+from backout.errors import PartlyDone, ProviderUnavailable
 from backout.model.objects.progress import ObjectProgress
 from backout.runbook.recover.accepted import ACCEPTED
+
+from line import equip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +80,29 @@ def test_what_a_second_check_found_is_shown_and_accepted_with_a_reason(tmp_path:
     assert "picking up run" in accept("-m", "it is gone", "--confirm", "production")
     (noted,) = box.journal.events(environment="production", kind=ACCEPTED)
     assert (noted.data["why"], noted.data["differs"]) == ("it is gone", ["k0: it was not brought back"])
+
+
+def test_a_recovery_of_which_only_job_workers_are_left_is_not_made_twice(tmp_path: Path) -> None:
+    """Typed again, it goes on with them; what was written since would be lost. The platform does not answer here."""
+    text = FILE.replace('script = "shop"', 'script = "shop", api_base_url = "http://127.0.0.1:9"')
+    (tmp_path / "backout.toml").write_text(f'{text}[journal]\npath = "journal.sqlite"\n', encoding="utf-8")
+    night = Night(tmp_path)
+    made = night.tools()
+    tools = replace(made, tools=equip(made.tools, jobs=night.world.job_workers))
+
+    def fail(name: str) -> None:
+        if name == "job_workers.start":
+            raise ProviderUnavailable("it failed")
+
+    night.world.before_call = fail
+    with pytest.raises(PartlyDone):
+        recover(tools, replace(ASK, only=("objects",)))
+    variables = {"CLOUDFLARE_API_TOKEN": "t" * 40}
+    for words in (("--to", "night"), ()):
+        answer = backout(tmp_path, "recover", *words, "-e", "production", variables=variables)
+        assert "picking up run" in answer.err, answer.err
+    other = backout(tmp_path, "recover", "--to", "1 minute ago", "-e", "production", variables=variables)
+    assert "picking up run" not in other.err
 
 
 def test_the_rate_of_objects_counts_from_the_beginning_of_their_step() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from caddy_home import caddy_home, get_last
 
 from backout import config
 from backout.errors import BackoutError, ProviderUnavailable
+from backout.model.clock import to_utc
 from backout.model.jobs import RunningJobs
 from backout.model.release import MAINTENANCE, ReleaseNote
 from backout.model.secrets import SecretValues
@@ -102,6 +104,29 @@ def test_workers_follow_each_push_and_each_rollback(shop: CaddyShop) -> None:
     shop.run("rollback", first, "-m", "back", "--accept-unproven", "--no-wait", "--yes", "--json", code=None)
     assert list_working(shop) == {first: {"localhost": 2}}
     assert log.read_text().split("\n")[-3:-1] == [f"stop {second}", f"start {first}"]
+
+
+@pytest.mark.long
+@pytest.mark.rotating("job workers", 2)
+def test_a_recovery_ends_workers_behind_its_page_and_starts_those_of_the_code_of_then(shop: CaddyShop) -> None:
+    """Also where there is no page; `--undo` has those of the release of before run again."""
+    first, then = shop.push("good one").json["live"], time.time()
+    second = shop.push("good two").json["live"]
+    log = shop.host.folder / "workers/log"
+    log.unlink()
+    words = ("recover", "--to", to_utc(then).isoformat(), "-m", "back", "--confirm", "production", "--no-wait")
+    steps = json.loads(shop.run(*words, "--dry-run", "--json").out)["plan"]["steps"]
+    assert not log.exists()  # no command is run for a plan that moves one
+    typed = {step["action"]: step["equivalent"] for step in steps}
+    assert typed["stop_jobs"].endswith(f"jobs.py stop {shop.host.folder / 'workers'} {second}")
+    assert typed["start_jobs"].endswith(f"jobs.py start {shop.host.folder / 'workers'} RELEASE")
+    shop.run(*words, "--json")
+    live = shop.tools().deployments.history()[0].main
+    assert live not in (first, second)
+    assert log.read_text().split("\n")[:-1] == [f"stop {second}", f"start {live}"]
+    assert list_working(shop) == {live: {"localhost": 2}}
+    shop.run("recover", "--undo", "-m", "it was wrong", "--confirm", "production", "--no-wait", "--json")
+    assert list_working(shop) == {second: {"localhost": 2}}
 
 
 def list_working(shop: CaddyShop) -> dict[str, object]:

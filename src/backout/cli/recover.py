@@ -118,7 +118,7 @@ def recover(
     config = shell.config()
     session = open_session(shell, config, "recover")
     parts = tuple(filter(None, (word.strip() for word in (only or "").split(","))))
-    unfinished = None if dry_run else session.in_the_way()
+    unfinished = None if dry_run else session.in_the_way() or _find_left_with_jobs(session, to or damage)
     if unfinished is not None:
         return _go_on(session, unfinished, to or damage)
     if not (to or damage):
@@ -155,7 +155,7 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
     config = shell.config()
     session = open_session(shell, config, "recover")
     tools = _open_tools(session, ())
-    unfinished = session.in_the_way()
+    unfinished = session.in_the_way() or _find_left_with_jobs(session, None)
     if unfinished is not None and _find_undone(unfinished) and not way.dry_run:
         return _go_on(session, unfinished, None)
     if unfinished is not None and unfinished.state is RunState.RUNNING:
@@ -223,6 +223,17 @@ def _find_undone(run: Run) -> str:
     return run.plan.arguments(RecoverReportStep).undoes if run.plan.has(RecoverReportStep) else ""
 
 
+def _find_left_with_jobs(session: Session, target: str | None) -> Run | None:
+    """Return the recovery to that moment of which only job workers are left, and which is not made twice; else None."""
+    from backout.model.steps.recovery import RecoverReportStep
+    from backout.runbook.safety.aside import is_left_with_jobs
+
+    run = session.find_unfinished()
+    if run is None or not run.plan.has(RecoverReportStep) or not is_left_with_jobs(run):
+        return None
+    return run if target in (None, run.plan.arguments(RecoverReportStep).target) else None
+
+
 def _open_tools(session: Session, parts: Collection[str]) -> RecoverTools:
     from backout.cli.objects.meter import Meter
     from backout.wiring.recover import make_recover_tools
@@ -262,9 +273,9 @@ def _run(
     from backout.cli.support.confirm import confirm
     from backout.cli.support.outcome import show_dry_run
     from backout.cli.support.paint import paint_for
+    from backout.plan.recovery import set_reason
     from backout.report.plans import format_plan
     from backout.report.recovery import make_plan_record
-    from backout.runbook.recover.prepare import set_reason
 
     shell, out = session.shell, session.shell.output
     config = shell.config()

@@ -53,20 +53,29 @@ def add_jobs(plan: Plan, setup: JobsSetup, version: str, leaving: str, lines: Eq
 
 def list_steps(version: str, leaving: str, setup: JobsSetup, lines: Equivalents) -> tuple[Step, ...]:
     """Return the two steps."""
-    within_s = setup.within_s
-    others, limit = f"every version but {version[:8] or 'the live one'}", format_duration(within_s)
+    others = f"every version but {version[:8] or 'the live one'}"
+    stop = StopJobsStep(version=version, within_s=setup.within_s)
     return (
-        Step.of(
-            f"stop the job workers of {others}; what is in flight has {limit}",
-            StopJobsStep(version=version, within_s=within_s),
-            _fill(lines.stop_jobs, leaving),
-        ),
-        Step.of(
-            f"start the job workers of version {version[:8] or 'that is live'}",
-            StartJobsStep(version=version, within_s=within_s),
-            _fill(lines.start_jobs, version),
-        ),
+        Step.of(_describe_stop(others, stop), stop, _fill(lines.stop_jobs, leaving)),
+        make_start_step(version, setup, lines),
     )
+
+
+def make_stop_all_step(leaving: str, setup: JobsSetup, lines: Equivalents) -> Step:
+    """Return the step that stops the workers of every version; `leaving`: the one that is live."""
+    stop = StopJobsStep(version="", within_s=setup.within_s, every=True)
+    return Step.of(_describe_stop("every version", stop), stop, _fill(lines.stop_jobs, leaving))
+
+
+def make_start_step(version: str, setup: JobsSetup, lines: Equivalents, typed: str = "") -> Step:
+    """Return the step that starts the workers of the live version; `typed`: what a person types in its place."""
+    title = f"start the job workers of version {version[:8] or 'that is live'}"
+    start = StartJobsStep(version=version, within_s=setup.within_s)
+    return Step.of(title, start, _fill(lines.start_jobs, typed or version))
+
+
+def _describe_stop(whose: str, stop: StopJobsStep) -> str:
+    return f"stop the job workers of {whose}; what is in flight has {format_duration(stop.within_s)}"
 
 
 def _fill(line: str, version: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from msgspec import field
+from msgspec.structs import replace
 
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SurveyObjectsStep, UndoObjectsStep
@@ -43,13 +44,15 @@ from backout.model.steps.rollback import MarkStep
 from backout.model.steps.verification import VerifyStep
 from backout.model.value import Value
 from backout.model.version import Mark
-from backout.plan.recovery_by_hand import add_recovery_lines
+from backout.plan.jobs import make_start_step, make_stop_all_step
+from backout.plan.recovery_by_hand import LIVE_NOW, add_recovery_lines
 from backout.plan.recovery_order import explain_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from backout.model.plan import Json
+    from backout.model.jobs import JobsSetup
+    from backout.model.plan import Equivalents, Json
     from backout.model.triggers import Coverage
     from backout.plan.recovery_by_hand import ByHand
 
@@ -95,7 +98,7 @@ class Stops(Value, frozen=True):
         maintenance: whether the platform can show a maintenance page, and does not yet.
         is_closed: it shows one already.
         schedules: None where there are none.
-        names: of the caches, for a person, by id.
+        jobs: how job workers are moved, None where there are none; which of them run is not asked for a plan.
     """
 
     maintenance: bool = True
@@ -103,11 +106,17 @@ class Stops(Value, frozen=True):
     queues: tuple[str, ...] = ()
     schedules: tuple[str, ...] | None = None
     caches: tuple[CacheRecord, ...] = ()
+    jobs: JobsSetup | None = None
 
     @property
     def is_something(self) -> bool:
-        """Whether anything is to be stopped."""
+        """Whether anything is to be stopped that was found running."""
         return bool(self.queues or self.schedules or self.caches)
+
+    @property
+    def moved_jobs(self) -> JobsSetup | None:
+        """How job workers are stopped and started, None where they are not."""
+        return None if self.jobs is None or self.jobs.withheld else self.jobs
 
 
 class Recovery(Value, frozen=True):
@@ -151,17 +160,18 @@ def make_recovery_plan(recovery: Recovery, hand: ByHand) -> Plan:
     steps = [
         *prepare,
         _make_ready_step(recovery),
-        *_list_stops(recovery),
+        *_list_stops(recovery, hand.lines),
         *_list_changes(act, recovery),
         *(recovery.objects.steps if recovery.objects is not None else ()),
         *_list_return(recovery),
+        *_list_starts(recovery, hand.lines),
     ]
     plan = Plan(
         PlanKind.RECOVER,
         recovery.environment,
         recovery.why,
         tuple(steps),
-        notes=(*recovery.notes, *explain_order(steps)),
+        notes=(*recovery.notes, *_tell_kept_jobs(recovery.stops), *explain_order(steps)),
         not_covered=recovery.not_covered,
         coverage=recovery.losses,
     )
@@ -195,7 +205,7 @@ def _make_ready_step(recovery: Recovery) -> Step:
     return Step.of("look again whether all that is needed is at hand; nothing is stopped before", ready)
 
 
-def _list_stops(recovery: Recovery) -> list[Step]:
+def _list_stops(recovery: Recovery, lines: Equivalents) -> list[Step]:
     code, stops = recovery.code, recovery.stops
     page = MaintenanceStep(
         expected=code.expected, leaving=code.leaving, deadline_s=recovery.deadline_s, shows=stops.maintenance
@@ -206,6 +216,8 @@ def _list_stops(recovery: Recovery) -> list[Step]:
     elif not stops.maintenance:
         title, why = "note that the outage begins", "# this platform shows no maintenance page"
     steps = [Step.of(title, page, why)]
+    if stops.moved_jobs is not None:
+        steps.append(make_stop_all_step(code.leaving, stops.moved_jobs, lines))
     if stops.is_something:
         pause = PauseStep(queues=stops.queues, schedules=stops.schedules, caches=stops.caches)
         steps.append(Step.of(f"stop {_name_stopped(stops)}", pause))
@@ -284,6 +296,21 @@ def _list_return(recovery: Recovery) -> list[Step]:
     ]
 
 
+def _list_starts(recovery: Recovery, lines: Equivalents) -> list[Step]:
+    """Return the step that starts job workers: behind the report, as nothing waits for them."""
+    code, jobs = recovery.code, recovery.stops.moved_jobs
+    if jobs is None:
+        return []
+    step = make_start_step(code.version, jobs, lines, LIVE_NOW if code.uploads else "")
+    return [replace(step, equivalent=f"# {LIVE_NOW}: what is live then\n{step.equivalent}")] if code.uploads else [step]
+
+
+def _tell_kept_jobs(stops: Stops) -> tuple[str, ...]:
+    if stops.jobs is None or not stops.jobs.withheld:
+        return ()
+    return (f"job workers are not stopped: {stops.jobs.withheld}; end them first, as they write",)
+
+
 def _describe_place(code: CodeChange) -> str:
     if not code.uploads:
         return f"put version {code.version[:8]} at 0 % of the traffic"
@@ -330,6 +357,11 @@ def find_order(plan: Plan) -> SurveyObjectsStep | UndoObjectsStep | None:
 def make_quarantine(leaving: str, code_hash: str | None, git_sha: str, why: str) -> MarkStep:
     """Return the mark of the version that a recovery leaves."""
     return MarkStep(mark=Mark.QUARANTINED, version=leaving, code_hash=code_hash, git_sha=git_sha, why=why)
+
+
+def set_reason(plan: Plan, message: str) -> Plan:
+    """Return the same plan with the reason that a person gave."""
+    return replace(plan, why=" ".join(message.split())) if message.strip() else plan
 
 
 def has_objects(plan: Plan) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.model.steps.jobs import StartJobsStep, StopJobsStep
 from backout.model.steps.recovery import (
     FenceCopyStep,
     FenceStandsStep,
@@ -39,6 +40,8 @@ _OTHERS = "SELECT pid, usename, application_name FROM pg_stat_activity WHERE dat
 
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ({names})"
 _ROLES = "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname IN ({names})"
+LIVE_NOW = "RELEASE"
+"""In a line that has to be typed with the version that is live by then."""
 _PAGE = "VERSION"
 """What the line that uploads the maintenance page prints."""
 _UNKNOWN = "# no line is known for this provider"
@@ -190,5 +193,6 @@ _LINES: dict[str, Callable[[Step, ByHand], str]] = {
     ),
     ProveTargetStep.action: lambda _step, hand: hand.lines.health or NO_HEALTH,
     ResumeStep.action: _resume,
+    **dict.fromkeys((StopJobsStep.action, StartJobsStep.action), lambda _step, _hand: _UNKNOWN),
     RecoverReportStep.action: lambda _step, _hand: "# nothing to type: write down the times, and what you saw",
 }

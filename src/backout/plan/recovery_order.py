@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.model.steps.jobs import StopJobsStep
 from backout.model.steps.objects import RestoreObjectsStep
 from backout.model.steps.recovery import FenceStep, MaintenanceStep, PlaceStep, ResumeStep
 from backout.model.steps.rescue import RescueStep, UndoRescueStep
@@ -23,6 +24,10 @@ def explain_order(steps: Sequence[Step]) -> tuple[str, ...]:
     told = []
     if MaintenanceStep.action in there:
         told.append("what can fail without an outage comes before the page, while users are still served")
+    if StopJobsStep.action in there:
+        told.append(
+            "job workers end behind the page, when no visitor gives them more, and before anything is overwritten"
+        )
     if FenceStep.action in there:
         told.append("the fence goes up behind the page, when few sessions are left; the undo point behind the fence")
     if there.intersection(kind.action for kind in _DATABASE):

@@ -20,11 +20,14 @@ class StopJobsStep(Arguments[StopJobsResult], frozen=True, kw_only=True):
     Args:
         version: whose workers stay; "": that of the version which is live.
         within_s: how long the jobs in flight may take.
+        every: none stay, whatever is live.
     """
 
     action: ClassVar[str] = "stop_jobs"
+    omitted: ClassVar[frozenset[str]] = frozenset({"every"})
     version: str
     within_s: float
+    every: bool = False
 
 
 class StartJobsResult(Result, frozen=True, kw_only=True):
@@ -48,4 +51,4 @@ class StartJobsStep(Arguments[StartJobsResult], frozen=True, kw_only=True):
 
 
 MOVING: Final = frozenset({StopJobsStep.action, StartJobsStep.action})
-"""The steps that nothing waits for: they stand at the end of a plan, and a run that hands over leaves them out."""
+"""The steps that nothing waits for at the end of a plan; a run that hands over leaves them out."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from msgspec.structs import replace
+
 from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Busy, Interrupted, WorldMoved
 from backout.model.incident.notice import NoticeKind
 from backout.model.remark import Remark, RemarkKind
+from backout.model.steps.jobs import StartJobsStep, StopJobsStep
 from backout.model.steps.recovery import GoLiveStep, MaintenanceStep, PauseStep, RecoverReportStep
 from backout.model.steps.restore import SideStep, StopServerStep
 from backout.ports import Action, NotDone, find_result
@@ -29,6 +32,7 @@ from backout.runbook.recover.tools import (
     read_own_fence,
 )
 from backout.runbook.recovery.steps.swap import UP_WITHIN_S
+from backout.runbook.rollback.jobs import start_jobs
 from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import await_listed, check_on_every_host, find_own
 
@@ -121,7 +125,7 @@ def give_up(tools: RecoverTools, run: str, why: str = "") -> WorldMoved:
 
 
 def open_again(tools: RecoverTools, run: str) -> str:
-    """Take the fence away, end the maintenance, let queues and schedules go on; each as far as it was begun.
+    """Take the fence away, end the maintenance, let queues, schedules and job workers go on; as far as each was begun.
 
     Returns:
         The version that is live then, as read back.
@@ -140,6 +144,9 @@ def open_again(tools: RecoverTools, run: str) -> str:
     if plan.has(PauseStep) and _has_begun(tools, run, PauseStep.action):
         paused = plan.arguments(PauseStep)
         start_again(tools.tools, paused.queues, paused.schedules, paused.caches)
+    if plan.has(StartJobsStep) and _has_begun(tools, run, StopJobsStep.action):
+        with suppress(WorldMoved):  # then they belong to whoever made another version live meanwhile
+            start_jobs(tools.tools, run, replace(plan.arguments(StartJobsStep), version=""))
     if tools.restoring is not None:
         for step in plan.steps:
             if step.does(SideStep):

@@ -262,7 +262,7 @@ def _plan_objects(tools: RecoverTools, moment: _Moment) -> Plan:
 
 def find_stops(tools: RecoverTools, *, with_caches: bool) -> Stops:
     """Return what starts the application now, or answers in the database's place."""
-    platform, triggers = tools.tools.platform, tools.tools.rollback.triggers
+    platform, triggers, jobs = tools.tools.platform, tools.tools.rollback.triggers, tools.tools.rollback.jobs
     queues = platform.queues.list_consumed() if platform.queues is not None else ()
     schedules = triggers.read((TriggerKind.SCHEDULES,)).schedules if triggers is not None else None
     caches = _read_caches(tools) if with_caches else ()
@@ -275,6 +275,7 @@ def find_stops(tools: RecoverTools, *, with_caches: bool) -> Stops:
             for each in caches
             if each.is_on
         ),
+        jobs=None if jobs is None else jobs.setup,
     )
 
 
@@ -388,11 +389,6 @@ def make_mark(tools: RecoverTools, text: str) -> str:
     """Return a word that tells this recovery's folders from those of others, and is the same until one is begun."""
     begun = sum(run.plan.kind is PlanKind.RECOVER for run in tools.tools.runs.runs(tools.tools.environment))
     return hashlib.sha256(f"{tools.tools.environment} {text} {begun}".encode()).hexdigest()[:8]
-
-
-def set_reason(plan: Plan, message: str) -> Plan:
-    """Return the same plan with the reason that a person gave."""
-    return replace(plan, why=" ".join(message.split())) if message.strip() else plan
 
 
 def skip_verification(plan: Plan) -> Plan:

@@ -55,7 +55,7 @@ def find_undoable(tools: RecoverTools, run: str | None = None) -> Run:
         UsageError: there is none.
     """
     found = [each for each in tools.tools.runs.runs(tools.tools.environment) if is_recovery(each.plan)]
-    undone = {_find_undone(each) for each in found if each.state is RunState.DONE or not each.state.is_over}
+    undone = {_find_undone(each) for each in found if _is_made(tools, each) or not each.state.is_over}
     wanted = (each for each in found if (run is None or each.id.startswith(run)) and not _find_undone(each))
     chosen = next((each for each in wanted if each.id not in undone and _is_left(tools, each)), None)
     if chosen is None:
@@ -65,6 +65,11 @@ def find_undoable(tools: RecoverTools, run: str | None = None) -> Run:
 
 def _find_undone(run: Run) -> str:
     return run.plan.arguments(RecoverReportStep).undoes
+
+
+def _is_made(tools: RecoverTools, run: Run) -> bool:
+    """Whether a recovery came to its report; only job workers may be left then."""
+    return run.state is RunState.DONE or find_result(tools.tools.runs, run.id, RecoverReportStep) is not None
 
 
 def _is_left(tools: RecoverTools, run: Run) -> bool:

@@ -45,7 +45,7 @@ def add_job_steps(tools: Toolbox, plan: Plan, version: str, leaving: str) -> Pla
 
 
 class StopJobs(Action[StopJobsStep, StopJobsResult]):
-    """Step `stop_jobs` {version, within_s}: stop the workers of every version but the one that is live.
+    """Step `stop_jobs` {version, within_s, every}: stop the workers of every version but the one that is live, or all.
 
     Doing it again is harmless, so there is nothing to ask before.
     """
@@ -64,16 +64,16 @@ class StopJobs(Action[StopJobsStep, StopJobsResult]):
         """
         tools = self._tools
         check_identity(tools)
-        jobs, live = _get_port(tools), _check_live(tools, args.version, context.run)
+        jobs, live = _get_port(tools), "" if args.every else _check_live(tools, args.version, context.run)
         running = jobs.read().list_apart(live)
         versions = tuple(dict.fromkeys(each.version for each in running))
         for version in versions:
             jobs.stop(version)
-        left = _await(context, tools, jobs, args.within_s, versions, lambda look: not look.running).running
+        left = _await(context.check, tools, jobs, args.within_s, versions, lambda look: not look.running).running
         if left:
             what = f"after {format_duration(args.within_s)} job workers {describe_running(left)} still run"
-            hosts = ", ".join(dict.fromkeys(each.host for each in left))
-            raise PartlyDone(f"{what}; those of version {live[:8]} are not started beside them", where=hosts)
+            then = f"those of version {live[:8]} are not started beside them" if live else "they may still write"
+            raise PartlyDone(f"{what}; {then}", where=", ".join(dict.fromkeys(each.host for each in left)))
         return StopJobsResult(versions=versions, in_flight=count_in_flight(running))
 
 
@@ -92,33 +92,43 @@ class StartJobs(Action[StartJobsStep, StartJobsResult]):
             WorldMoved: another version is live by now.
             PartlyDone: they do not run, or those of another version do.
         """
-        tools = self._tools
-        check_identity(tools)
-        jobs, live = _get_port(tools), _check_live(tools, args.version, context.run)
-        before = jobs.read().list_apart(live)
-        if before:
-            what = f"job workers {describe_running(before)} run, so those of version {live[:8]} are not started"
-            raise PartlyDone(what, where=before[0].host)
-        try:
-            jobs.start(live)
-            look = _await(
-                context, tools, jobs, args.within_s, (live,), lambda look: jobs.hosts <= _list_hosts(look, live)
-            )
-        finally:  # also where some hosts started them and another one failed
-            self._check_still_live(args, context.run, live)
-        missing = sorted(jobs.hosts - _list_hosts(look, live))
-        if missing:
-            raise PartlyDone(f"the job workers of version {live[:8]} do not run", where=", ".join(missing))
-        return StartJobsResult(version=live, hosts=tuple(sorted(jobs.hosts)))
+        check_identity(self._tools)
+        return start_jobs(self._tools, context.run, args, context.check)
 
-    def _check_still_live(self, args: StartJobsStep, run: str, live: str) -> None:
-        """Raise WorldMoved where another version is live by now; the workers just started are asked to end before."""
-        try:
-            _check_live(self._tools, args.version, run)
-        except WorldMoved:
-            with suppress(BackoutError):
-                _get_port(self._tools).stop(live)
-            raise
+
+def start_jobs(
+    tools: Toolbox, run: str, args: StartJobsStep, check: Callable[[], None] = lambda: None
+) -> StartJobsResult:
+    """Start the workers of the version that is live, and return {version, hosts}; `check` may interrupt the wait.
+
+    Raises:
+        WorldMoved: another version is live than the one of `args`, or of this run.
+        PartlyDone: they do not run, or those of another version do.
+    """
+    jobs, live = _get_port(tools), _check_live(tools, args.version, run)
+    before = jobs.read().list_apart(live)
+    if before:
+        what = f"job workers {describe_running(before)} run, so those of version {live[:8]} are not started"
+        raise PartlyDone(what, where=before[0].host)
+    try:
+        jobs.start(live)
+        look = _await(check, tools, jobs, args.within_s, (live,), lambda look: jobs.hosts <= _list_hosts(look, live))
+    finally:  # also where some hosts started them and another one failed
+        _check_still_live(tools, args, run, live)
+    missing = sorted(jobs.hosts - _list_hosts(look, live))
+    if missing:
+        raise PartlyDone(f"the job workers of version {live[:8]} do not run", where=", ".join(missing))
+    return StartJobsResult(version=live, hosts=tuple(sorted(jobs.hosts)))
+
+
+def _check_still_live(tools: Toolbox, args: StartJobsStep, run: str, live: str) -> None:
+    """Raise WorldMoved where another version is live by now; the workers just started are asked to end before."""
+    try:
+        _check_live(tools, args.version, run)
+    except WorldMoved:
+        with suppress(BackoutError):
+            _get_port(tools).stop(live)
+        raise
 
 
 def _get_port(tools: Toolbox) -> JobWorkers:
@@ -142,18 +152,18 @@ def _check_live(tools: Toolbox, planned: str, run: str) -> str:
 
 
 def _await(
-    context: StepContext,
+    check: Callable[[], None],
     tools: Toolbox,
     jobs: JobWorkers,
     within_s: float,
     versions: Collection[str],
     is_so: Callable[[JobsLook], bool],
 ) -> JobsLook:
-    """Return the first look that is as expected, or the last one within the time. Raises Interrupted."""
+    """Return the first look that is as expected, or the last one within the time. Raises what `check` does."""
     deadline = tools.clock.now() + within_s
     look = jobs.read(versions)
     while not is_so(look) and tools.clock.now() < deadline:
-        context.check()
+        check()
         tools.clock.sleep(_LOOK_EVERY_S)
         look = jobs.read(versions)
     return look
