@@ -9,10 +9,10 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from caddy_lab import caddy_host
+from caddy_lab import Failing, caddy_host
 
 from backout.errors import PartlyDone, ProviderRejected, ProviderUnavailable
 from backout.model.release import ReleaseNote
@@ -21,7 +21,6 @@ from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
-from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.route import LIVE, name_slot
 from backout.providers.caddy.slots import LiveSlots
@@ -30,31 +29,11 @@ from backout.providers.clock import SystemClock
 from streamed import await_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from caddy_lab import CaddyHost
 
-    Fails = Callable[[str, Mapping[str, object]], Exception | None]
-
-
-class Failing(LocalMachine):
-    """This host under a name; `fails` returns what a question ends with, None: it is answered."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.fails: Fails = lambda _deed, _arguments: None
-
-    def _do(self, deed: str, /, **arguments: object) -> Any:
-        error = self.fails(deed, arguments)
-        if error is not None:
-            raise error
-        return super()._do(deed, **arguments)
-
-    def put(self, folder: Path, to: Any) -> None:
-        """Copy a folder."""
-        if (error := self.fails("put", {"to": str(to)})) is not None:
-            raise error
-        super().put(folder, to)
+    from backout.providers.caddy.machine import LocalMachine
 
 
 class Two:

@@ -12,7 +12,7 @@ import sysconfig
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
 from backout.model.release import Release, ReleaseNote
@@ -22,6 +22,7 @@ from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
+from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.maintenance import CaddyMaintenance
 from backout.providers.caddy.processes import OwnProcesses
 from backout.providers.caddy.releases import ALONE, ReleaseFolder
@@ -32,12 +33,14 @@ from backout.providers.clock import SystemClock
 from polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from backout.providers.caddy.processes import Processes
 
+    Fails = Callable[[str, Mapping[str, object]], Exception | None]
+
 ROUTE: Final = "backout-shop"
-_SERVER: Final = """import http.server, os, pathlib
+SERVER: Final = """import http.server, os, pathlib
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -128,7 +131,7 @@ class CaddyHost:
         """Push a release whose pages are `code`; the environment is the newest one's unless given."""
         source = self.folder / "source"
         source.mkdir(exist_ok=True)
-        (source / "server.py").write_text(_SERVER)
+        (source / "server.py").write_text(SERVER)
         (source / "code.txt").write_text(code)
         newest = self.releases.list()[:1]
         values = self.releases.read_environment(newest[0].id) if newest and environment is None else None
@@ -139,6 +142,26 @@ class CaddyHost:
             )
         self.made.append(made)
         return made
+
+
+class Failing(LocalMachine):
+    """This host under a name; `fails` returns what a question ends with, None: it is answered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.fails: Fails = lambda _deed, _arguments: None
+
+    def _do(self, deed: str, /, **arguments: object) -> Any:
+        error = self.fails(deed, arguments)
+        if error is not None:
+            raise error
+        return super()._do(deed, **arguments)
+
+    def put(self, folder: Path, to: Any) -> None:
+        """Copy a folder."""
+        if (error := self.fails("put", {"to": str(to)})) is not None:
+            raise error
+        super().put(folder, to)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from backout.errors import ProviderRejected, Refused
 from backout.model.deployment import Share
 from backout.model.jobs import JobsLook, JobsSetup, RunningJobs
+from backout.model.release import ReleaseProcess
 from backout.model.version import MAINTENANCE_TAG
 from backout.rules import SafetyRule
 
@@ -63,7 +64,7 @@ class WorldJobWorkers:
         self._world.call("job_workers.stop", lambda: self._stop(version))
 
     def start(self, version: str) -> None:
-        """Have the workers of a version run."""
+        """Have the workers of a version run. Raises ProviderRejected (404): there is no such version."""
         self._world.call("job_workers.start", lambda: self._start(version))
 
     def _look(self, versions: Collection[str] | None) -> JobsLook:
@@ -75,8 +76,28 @@ class WorldJobWorkers:
             self._world.jobs.pop(version, None)
 
     def _start(self, version: str) -> None:
+        if version not in self._world.builds:
+            raise ProviderRejected(f"there is no version {version}", status=404, where="memory")
+        if self._world.builds[version].version.is_maintenance:
+            return
         self._world.jobs.setdefault(version, 0)
         self._world.most_jobs = max(self._world.most_jobs, len(self._world.jobs))
+
+
+class WorldStandby:
+    """Port Standby of a World, on one host, which has every version."""
+
+    def __init__(self, world: WorldState) -> None:
+        self._world = world
+
+    def measure(self, version: str) -> tuple[ReleaseProcess, ...]:
+        """Return what runs of a version. Raises ProviderRejected (404): there is no such version."""
+        return self._world.call("standby.measure", lambda: (self._look(version),))
+
+    def _look(self, version: str) -> ReleaseProcess:
+        if version not in self._world.builds:
+            raise ProviderRejected(f"there is no version {version}", status=404, where="memory")
+        return ReleaseProcess("world", version in self._world.warm, self._world.warm.get(version))
 
 
 class WorldReadCaches:

@@ -89,6 +89,7 @@ class WorldState:
         uncovered: what `read_caches` says of data that nothing clears.
         jobs: the versions whose job workers run, with their jobs in flight; `most_jobs`: of how many at once.
         jobs_hang: whether they do not end when they are stopped.
+        warm: the versions whose processes run, with the bytes of their memory, None: not measured.
         maintenance_obstacle: why no maintenance version can be made, "" where one can.
         resets: the versions with whose switch live objects were reset.
         unreadable: kinds that the token may not read.
@@ -125,6 +126,7 @@ class WorldState:
         self.jobs: dict[str, int] = {}
         self.jobs_hang = False
         self.most_jobs = 0
+        self.warm: dict[str, int | None] = {}
         self.maintenance_obstacle = ""
         self.resets: list[str] = []
         self.unreadable: set[TriggerKind] = set()

@@ -12,8 +12,8 @@ class World(WorldState):
 
     Attributes:
         deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, attachments,
-            platform_queues, job_workers, read_caches, maintenance, traffic, health, logs, schema, connections, reports,
-            fence, clock: the ports.
+            platform_queues, job_workers, standby, read_caches, maintenance, traffic, health, logs, schema, connections,
+            reports, fence, clock: the ports.
     """
 
     def __init__(self, now: float = START) -> None:
@@ -28,6 +28,7 @@ class World(WorldState):
         self.attachments = ports.WorldAttachments(self)
         self.platform_queues = platform_ports.WorldQueues(self)
         self.job_workers = platform_ports.WorldJobWorkers(self)
+        self.standby = platform_ports.WorldStandby(self)
         self.read_caches = platform_ports.WorldReadCaches(self)
         self.maintenance = platform_ports.WorldMaintenance(self)
         self.traffic = ports.WorldTraffic(self)
