@@ -47,6 +47,7 @@ class Handler(socketserver.StreamRequestHandler):
                 self.send("101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
                           "Sec-WebSocket-Accept: " + base64.b64encode(key).decode())
                 return self.talk()
+            time.sleep(5 if path == "/silent" else 0)
             pieces = 20 if path == "/long" else 1
             self.send("200 OK", f"Content-Length: {16 * pieces}")
             for _ in range(pieces):
@@ -64,7 +65,7 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = allow_reuse_address = True
 Server(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 """
-"""Answers with its release; /long over two seconds; a websocket echoes what it is sent, and the release."""
+"""Answers with its release; /long over two seconds, /silent after five; a websocket echoes what it is sent, and it."""
 
 
 class Websocket:
@@ -151,6 +152,28 @@ def test_a_long_answer_that_began_before_the_switch_comes_whole(host: CaddyHost,
         push(host, tmp_path)
         answer = begun + b"".join(iter(lambda: visitor.recv(65536), b""))
     assert answer.partition(b"\r\n\r\n")[2] == first.encode() * 20
+
+
+def test_who_gives_up_a_request_that_hangs_is_counted_with_how_long_he_waited(host: CaddyHost, tmp_path: Path) -> None:
+    """What is in flight has no line; whoever leaves has one, of the release that did not answer."""
+    release = push(host, tmp_path)
+    address = urlsplit(host.url)
+    place = (address.hostname or "", address.port or 0)
+    with socket.create_connection(place, 30) as visitor:
+        visitor.sendall(f"GET /silent HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        time.sleep(1.2)
+        assert "/silent" not in [_get_path(line) for line in read_lines(host)]
+    until(lambda: [_get_path(line) for line in read_lines(host)].count("/silent") == 1, 20, "its line")
+    traffic = LogTraffic([Log(GrowingFile(host.folder / "access.log"), host.releases.name)], FIELDS)
+    rows = [row for row in traffic.read(0, int(time.time()) + 10).counts if row.version == release]
+    assert (sum(row.canceled for row in rows), sum(row.requests for row in rows)) == (1, 0)
+    (waits,) = rows[0].left.values()
+    assert find_bucket(1100.0) <= min(waits) <= find_bucket(3000.0)
+
+
+def _get_path(line: dict[str, object]) -> object:
+    request = line["request"]
+    return request["uri"] if isinstance(request, dict) else None
 
 
 def test_an_answer_that_began_before_the_switch_is_no_request_behind_it() -> None:
