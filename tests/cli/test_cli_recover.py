@@ -14,6 +14,7 @@ from values import replace
 from backout.errors import PartlyDone, ProviderUnavailable
 from backout.model.objects.progress import ObjectProgress
 from backout.runbook.recover.accepted import ACCEPTED
+from backout.runbook.recover.prepare import prepare
 
 from line import equip
 
@@ -103,6 +104,22 @@ def test_a_recovery_of_which_only_job_workers_are_left_is_not_made_twice(tmp_pat
         assert "picking up run" in answer.err, answer.err
     other = backout(tmp_path, "recover", "--to", "1 minute ago", "-e", "production", variables=variables)
     assert "picking up run" not in other.err
+
+
+def test_a_dry_run_ends_no_recovery_and_does_not_say_that_it_did(tmp_path: Path) -> None:
+    """Of one that has overwritten nothing there is nothing to take back."""
+    (tmp_path / "backout.toml").write_text(f'{FILE}[journal]\npath = "journal.sqlite"\n', encoding="utf-8")
+    tools = Night(tmp_path).tools()
+    plan = prepare(tools, replace(ASK, only=("objects",)))
+    run = tools.tools.journal.submit(plan, actor="ops@host", reason="an import")
+    words = ("recover", "--undo", "--dry-run", "-e", "production")
+    shown = backout(tmp_path, *words, variables={"CLOUDFLARE_API_TOKEN": "t" * 40})
+    assert shown.code == 0, shown.err
+    what = f"run {run} has overwritten nothing, and moved nobody: it would be ended, and what it stopped would go on"
+    assert " ".join(shown.out.split()) == what
+    found = tools.tools.runs.find(run)
+    assert found is not None
+    assert not found.state.is_over
 
 
 def test_the_rate_of_objects_counts_from_the_beginning_of_their_step() -> None:

@@ -166,7 +166,12 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
     from backout.runbook.recover.tools import look_how_far
 
     if not look_how_far(session.tools.journal, found.id)[1]:
-        what = f"run {found.id} has overwritten nothing, and moved nobody: it is ended, and what it stopped goes on"
+        ends = (
+            "would be ended, and what it stopped would go on"
+            if way.dry_run
+            else "is ended, and what it stopped goes on"
+        )
+        what = f"run {found.id} has overwritten nothing, and moved nobody: it {ends}"
         if way.dry_run:
             shell.output.result("recover", {"dry_run": True, "run_id": found.id, "environment": config.name}, what)
             return 0

@@ -133,7 +133,7 @@ def _undo(
             return show_dry_run(shell, "objects", unfinished.plan, {"bucket": tools.bucket})
         return _go_on(shell, session, unfinished)
     if unfinished is not None and not has_begun(tools, unfinished):
-        what = f"run {unfinished.id} has changed no object: it is ended"
+        what = f"run {unfinished.id} has changed no object: it {'would be' if dry_run else 'is'} ended"
         if not dry_run:
             why = confirm(shell, shell.config(), f"end run {unfinished.id}", message=message, typed=typed)
             tools.runs.ask(unfinished.id, "abort", actor=tools.actor, reason=why)
