@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from fence_lab import DEADLINE, PASSWORD, Shop, Writer, running_server
 
-from backout.errors import BackoutError, ProviderUnavailable
+from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.database.fence import FenceOrder
 from backout.providers.postgres.fence.commit_check import PostgresCommitCheck
 from backout.providers.postgres.server.binaries import find_binaries
@@ -219,6 +219,15 @@ def test_one_write_of_the_application_is_tried_and_read_back(shop: Shop) -> None
     with pytest.raises(ProviderUnavailable, match="not permitted to log in"):
         check.commit_once()
     shop.fence.open(mark)
+    wrong = PostgresCommitCheck(lambda: shop.url(shop.name).replace(PASSWORD, "wrong-password"))
+    with pytest.raises(AuthError, match=r"^database: the database refuses the connection: .*password") as refused:
+        wrong.commit_once()
+    assert "wrong-password" not in str(refused.value)
+    began = "FUNCTION pg_catalog.pg_current_xact_id()"
+    shop.administer(f"REVOKE EXECUTE ON {began} FROM PUBLIC")
+    with pytest.raises(BackoutError, match="the database refuses a write that changes no row: permission denied for"):
+        check.commit_once()
+    shop.administer(f"GRANT EXECUTE ON {began} TO PUBLIC")
     shop.administer(f"ALTER ROLE {shop.name} SET default_transaction_read_only = on")
     with pytest.raises(BackoutError, match="are read-only"):
         check.commit_once()

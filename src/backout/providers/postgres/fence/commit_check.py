@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError, ProviderUnavailable
+from backout.errors import BackoutError
 from backout.providers.postgres.server.session import open_application
-from backout.providers.postgres.tls.dsn import drop_secrets
+from backout.providers.postgres.tls.dsn import drop_secrets, make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import psycopg
 
 _ATTEMPTS: Final = 3
 """A pooler may hold sessions that the fence, or the restart, has ended."""
@@ -42,8 +44,8 @@ class PostgresCommitCheck:
             The role that it was.
 
         Raises:
-            ProviderUnavailable: the database does not let the role in, does not answer, or does not commit.
-            BackoutError: its transactions are read-only, or the commit is not there.
+            AuthError, ProviderUnavailable: the database does not let the role in, or does not answer.
+            BackoutError: it refuses the write, its transactions are read-only, or the commit is not there.
         """
         import psycopg
 
@@ -52,8 +54,7 @@ class PostgresCommitCheck:
                 return self._commit()
             except psycopg.Error as error:
                 if not left:
-                    text = drop_secrets(self._url(), " ".join(str(error).split()))[:300]
-                    raise ProviderUnavailable(text, where="database") from None
+                    raise _explain(error, self._url()) from None
             time.sleep(_PAUSE_S)
         raise AssertionError
 
@@ -69,5 +70,16 @@ class PostgresCommitCheck:
         with open_application(self._url(), connect_timeout_s=self._connect_timeout_s) as session:
             found = session.execute(_READ.encode(), (xid,)).fetchone()
         if found != ("committed",):
-            raise BackoutError(f"what role {role} committed is not there when it is read back", where="database")
+            what = f"role {role} committed a transaction, and the database says that it is not committed"
+            raise BackoutError(what, where="database")
         return role
+
+
+def _explain(error: psycopg.Error, url: str) -> BackoutError:
+    """Return an error without the connection string: a refused statement is no refused login, whatever its words."""
+    import psycopg
+
+    if isinstance(error, psycopg.OperationalError):
+        return make_connection_error(error, url, "the application's database")
+    text = drop_secrets(url, " ".join(str(error).split()))[:300]
+    return BackoutError(f"the database refuses a write that changes no row: {text}", where="database")
