@@ -125,7 +125,7 @@ def read_process_state(pid: int) -> str | None:
         pass
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         return "?"

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from backout.errors import AuthError, ProviderRejected
 from backout.model.objects.checks import BucketFacts, PermissionLook
 from backout.providers.s3.calls import Listing
+from backout.providers.s3.exchanges import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 PROBE_PREFIX: Final = ".backout-check/"
 """Below which the object lies that is written, read and deleted again."""
-_MISSING: Final = 404
 _DAY_S: Final = 86_400.0
 _LOOKS: Final = 3
 _QUICK_S: Final = 1.0
@@ -108,7 +108,7 @@ class S3BucketLook:
     def _find(self, key: str, version_id: str | None = None) -> None:
         """Ask for what is there. Raises ProviderRejected: it is not."""
         if self._client.head(self._bucket, key, version_id=version_id) is None:
-            raise ProviderRejected("the store does not find the version that it listed", status=_MISSING, where=key)
+            raise ProviderRejected("the store does not find the version that it listed", status=MISSING, where=key)
 
     def _clear(self, key: str) -> bool:
         """Remove every version of an object; where one cannot be, the object is deleted: whether none is left."""
@@ -146,7 +146,7 @@ class S3BucketLook:
         try:
             return self._client.read_clock(self._bucket)  # a HEAD, whose answer has no body that says so
         except ProviderRejected as refused:
-            if refused.status != _MISSING:
+            if refused.status != MISSING:
                 raise
             what, hint = (
                 f"there is no bucket {self._bucket!r} at this endpoint",

@@ -24,6 +24,7 @@ from backout.errors import ProviderRejected, Refused
 from backout.model.clock import to_utc
 from backout.model.objects.manifests import ManifestEntry, ManifestName
 from backout.model.value import Value
+from backout.providers.s3.exchanges import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,7 +36,6 @@ _FOLDER: Final = "manifests/"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-(\d+)-(\d+)-(\d+)-(\d+)\.jsonl\.gz")
 _SPOOLED_BYTES: Final = 8 * 1024 * 1024
-_MISSING: Final = 404
 _LONGEST_LINE: Final = 64 * 1024
 _HEAD: Final = b'{"prefix":'
 _SEAL: Final = b'{"sha256":'
@@ -104,7 +104,7 @@ class Manifests:
         try:
             return tuple(self._client.list_objects(self._bucket, self._folder))
         except ProviderRejected as refused:
-            if refused.status != _MISSING:
+            if refused.status != MISSING:
                 raise
             what = f"there is no bucket {self._bucket!r} for the history at this endpoint"
             hint = "make it, or correct storage.history"

@@ -9,6 +9,7 @@ from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.providers.recorder.batches import PREFIX, Unusable, open_batches, parse_name
 from backout.providers.recorder.traffic import Found, Stored, Word
 from backout.providers.s3.calls import Listing
+from backout.providers.s3.exchanges import MISSING
 from backout.providers.s3.paging import list_pages
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _LARGEST_BYTES: Final = 16 << 20
 _TRIES: Final = 3  # how many objects of a window are looked at until one is usable
 _READERS: Final = 8
-_MISSING: Final = 404
 _MOST_PAGES: Final = 2000
 """Two million objects: an hour of a thousand isolates."""
 _LONGEST_LISTING_S: Final = 60.0
@@ -139,7 +139,7 @@ class BucketSink:
             with self._client.get(self._bucket, listed.key) as body:
                 content = body.read()
         except ProviderRejected as error:
-            if error.status == _MISSING:
+            if error.status == MISSING:
                 return None
             raise
         try:

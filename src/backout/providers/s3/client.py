@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls, exchanges
 from backout.providers.s3.answers import parse_object
-from backout.providers.s3.exchanges import SERVER_WORKS_S
+from backout.providers.s3.exchanges import MISSING, SERVER_WORKS_S
 from backout.providers.s3.multiplex import Multiplexer
 from backout.providers.s3.paging import list_pages, list_version_pages
 from backout.providers.s3.sigv4 import encode_query
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_OK, _MISSING = 200, 404
+_OK = 200
 _SMALLEST_PART_BYTES = 5 * 1024 * 1024
 _MOST_PARTS = 10_000
 _BATCH = 1000
@@ -92,7 +92,7 @@ class S3Client:
         try:
             return self._send_and_parse(calls.get_lifecycle(bucket), answers.parse_kept_days)
         except ProviderRejected as refused:
-            if refused.status == _MISSING:
+            if refused.status == MISSING:
                 return None
             raise
 
@@ -101,7 +101,7 @@ class S3Client:
         try:
             return self._send_and_parse(calls.get_lock(bucket), answers.parse_lock_days)
         except ProviderRejected as refused:
-            if refused.status == _MISSING:
+            if refused.status == MISSING:
                 return None
             raise
 
@@ -190,9 +190,7 @@ class S3Client:
         from_bucket, from_key, version_id = source
         found = self.head(from_bucket, from_key, version_id=version_id)
         if found is None:
-            raise ProviderRejected(
-                "there is no such object to copy", status=_MISSING, where=f"{from_bucket}/{from_key}"
-            )
+            raise ProviderRejected("there is no such object to copy", status=MISSING, where=f"{from_bucket}/{from_key}")
         tags = self._send_and_parse(calls.get_tags(from_bucket, from_key, version_id=version_id), answers.parse_tags)
         headers = {**found.headers, **({"x-amz-tagging": encode_query(tags)} if tags else {})}
         attributes = calls.Attributes(headers, found.metadata)

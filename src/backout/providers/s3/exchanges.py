@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 SERVER_WORKS_S = 900.0
 """A copy, and the end of an upload in parts: the server moves gigabytes before its answer ends."""
-NO_OBJECT = frozenset({404, 405})
+MISSING = 404
+"""The status of what is not there: an object, its bucket, or a setting of a bucket that was never made."""
+NO_OBJECT = frozenset({MISSING, 405})
 """The statuses that say that there is no object, or a delete marker instead."""
 
 

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from backout.providers.child import is_running
+
 
 def make_folder(prefix: str) -> Path:
     """Return a new folder that this user alone can read; those of processes that have ended are removed.
@@ -17,6 +19,6 @@ def make_folder(prefix: str) -> Path:
     for each in Path(tempfile.gettempdir()).glob(f"{prefix}*-*"):
         owner = each.name.removeprefix(prefix).partition("-")[0]
         is_ours = owner.isdecimal() and not each.is_symlink() and each.is_dir() and each.stat().st_uid == os.getuid()
-        if is_ours and not Path(f"/proc/{owner}").exists():
+        if is_ours and not is_running(int(owner)):
             shutil.rmtree(each, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
