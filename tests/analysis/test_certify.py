@@ -231,6 +231,21 @@ def test_requests_are_taken_from_what_was_recorded() -> None:
     assert [fill(each, {}, 1) is None for each in found] == [each.method == "POST" for each in found]
 
 
+def test_an_event_that_is_not_as_events_are_tells_of_no_request() -> None:
+    """Others stand in the same file: a tail prints null for what no request led to."""
+    asked: dict[str, object] = {"method": "GET", "url": "https://shop.example.com/lost"}
+    wrong = (None, 1, 1.5, True, "x", [], [None], {"a": None})
+    events: list[object] = [{"event": each} for each in wrong]
+    events += [{"event": {"request": each}} for each in wrong]
+    events += [{"event": {"request": {**asked, key: each}}} for key in asked for each in wrong]
+    events += [{"event": {"request": asked, "response": each}} for each in wrong[1:-1]]
+    events += [{"event": {"request": asked, "response": {"status": each}}} for each in (None, 1.5, "x", [], {})]
+    events += [{"event": {"request": {**asked, "url": each}}} for each in ("https://[x/", "//[", "https:///")]
+    events += [{"Event": each} for each in wrong] + [{"Event": {"Request": each}} for each in wrong]
+    lines = [*map(json.dumps, events), '{"method": "GET", "path": "/orders"}']
+    assert [each.path for each in parse_requests("\n".join(lines), "tail.json")] == ["/orders"]
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [

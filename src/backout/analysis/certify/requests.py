@@ -73,6 +73,13 @@ class _Event(msgspec.Struct, rename={"logpush": "Event"}):
     logpush: _LogpushInner | None = None
 
 
+class _Named(msgspec.Struct, rename={"logpush": "Event"}):
+    """What an event is known by, whatever it holds: one that was for no request has null there."""
+
+    event: object = msgspec.UNSET
+    logpush: object = msgspec.UNSET
+
+
 def parse_requests(text: str, where: str) -> tuple[TrialRequest, ...]:
     """Return the requests of a file: one JSON object a line, `#` begins a comment line.
 
@@ -119,17 +126,26 @@ def _split(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _read_event(part: str) -> _Inner | _LogpushInner | None:
-    """Return an event of a Worker, None where it is none."""
+    """Return an event of a Worker, None where it is none; one that is not as events are tells of no request."""
+    try:
+        named = decode_json(part, _Named)
+    except Undecodable:
+        return None
+    if named.event is msgspec.UNSET and named.logpush is msgspec.UNSET:
+        return None
     try:
         read = decode_json(part, _Event)
     except Undecodable:
-        return None
-    return read.event or read.logpush
+        return _Inner()
+    return read.event or read.logpush or _Inner()
 
 
 def _make_request(event: _Inner | _LogpushInner, number: int) -> TrialRequest | None:
     """Return the request of an event; None where it had none, or one that was refused: it tells of no route."""
-    address, method = urlsplit(event.request.url), event.request.method.upper()
+    try:
+        address, method = urlsplit(event.request.url), event.request.method.upper()
+    except ValueError:  # such as a host with one bracket
+        return None
     path = (address.path or "/") + (f"?{address.query}" if address.query else "")
     is_refused = event.response is not None and event.response.status >= _REFUSED
     if is_refused or method not in METHODS or not address.netloc:
