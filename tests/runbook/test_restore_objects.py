@@ -134,6 +134,16 @@ def test_there_is_no_undo_without_a_restore_or_without_its_notes(damaged: Damage
         prepare_undo(damaged.tools(), None)
 
 
+def test_an_undo_where_a_history_was_set_up_since_says_so(damaged: DamagedBucket) -> None:
+    """The bucket keeps versions all the same: the restore went by them."""
+    restore(damaged.tools(), damaged.ago())
+    kept: Any = object()
+    with pytest.raises(Refused, match=r"went by the bucket's versions, and storage.history is set by now") as refused:
+        prepare_undo(replace(damaged.tools(), snapshots=kept), None)
+    assert refused.value.options == ("Take storage.history out of the configuration, and type the undo again.",)
+    undo(damaged.tools())
+
+
 def test_its_progress_is_told_object_by_object(damaged: DamagedBucket) -> None:
     """A thousand of them take minutes in a slow store, in which somebody waits."""
     told: list[ObjectProgress] = []

@@ -62,23 +62,36 @@ def plan_undo_of(tools: ObjectTools, run: Run) -> Plan:
     """Return the plan that takes the objects of a run back.
 
     Raises:
-        Refused: the bucket keeps no versions, and the run took no snapshot.
+        Refused: an undo would go by snapshots, and the run has recorded none.
         BackoutError: what the run noted is not on this host any more.
     """
     environment, taken = get_environment(run.environment), None
     if run.plan.has(SnapshotObjectsStep):
         taken = find_result(tools.runs, run.id, SnapshotObjectsStep)
     if tools.snapshots is not None and taken is None:
-        at = to_utc(run.started_at).strftime("%Y-%m-%d %H:%M:%S")
-        raise Refused(
-            f"the bucket keeps no versions, and run {run.id} took no snapshot of it",
-            where=tools.bucket,
-            options=(f'Return to an earlier one: backout objects restore --to "{at}" -e {environment}.',),
-        )
+        raise _make_without_snapshot(tools, run)
     count_noted(tools, run.id)
     order, manifest = get_order(run.plan), None if taken is None else taken.manifest
     undo = UndoObjectsStep(bucket=order.bucket, prefix=order.prefix, of=run.id, until=order.until, manifest=manifest)
     return plan_undo(environment, undo)
+
+
+def _make_without_snapshot(tools: ObjectTools, run: Run) -> Refused:
+    """Return why a run cannot be taken back by snapshots, from what it recorded."""
+    if not run.plan.has(SnapshotObjectsStep):
+        return Refused(
+            f"run {run.id} went by the bucket's versions, and storage.history is set by now: an undo would go by "
+            "snapshots, of which that run took none",
+            where=tools.bucket,
+            options=("Take storage.history out of the configuration, and type the undo again.",),
+        )
+    at = to_utc(run.started_at).strftime("%Y-%m-%d %H:%M:%S")
+    restore = f'backout objects restore --to "{at}" -e {get_environment(run.environment)}'
+    return Refused(
+        f"run {run.id} was to take a snapshot of the bucket first, and none is recorded",
+        where=tools.bucket,
+        options=(f"Return to an earlier one: {restore}.",),
+    )
 
 
 class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
