@@ -144,6 +144,19 @@ def test_an_undo_where_a_history_was_set_up_since_says_so(damaged: DamagedBucket
     undo(damaged.tools())
 
 
+def test_a_restore_does_not_go_on_by_another_history(damaged: DamagedBucket) -> None:
+    """By snapshots every object that is known by a version would count as written again meanwhile."""
+    damaged.world.after_call = make_crash([2], "objects.carry_out")
+    with pytest.raises(Crash):
+        restore(damaged.tools(), damaged.ago())
+    damaged.world.after_call = None
+    kept: Any = object()
+    with pytest.raises(BackoutError, match=r"goes by the bucket's versions, and storage.history is set by now"):
+        restore(replace(damaged.tools(), snapshots=kept), damaged.ago())
+    assert is_done(restore(damaged.tools(), damaged.ago()))
+    assert damaged.bucket.live() == damaged.then
+
+
 def test_its_progress_is_told_object_by_object(damaged: DamagedBucket) -> None:
     """A thousand of them take minutes in a slow store, in which somebody waits."""
     told: list[ObjectProgress] = []

@@ -10,7 +10,13 @@ from backout.errors import BackoutError
 from backout.model.objects.progress import ObjectProgress
 from backout.model.objects.surveys import MOST_NAMES, FailedObject, ObjectsCompared
 from backout.model.objects.versions import ChangeKind, Outcome
-from backout.model.steps.objects import CompareObjectsResult, CompareObjectsStep, SurveyObjectsStep, UndoObjectsStep
+from backout.model.steps.objects import (
+    CompareObjectsResult,
+    CompareObjectsStep,
+    SnapshotObjectsStep,
+    SurveyObjectsStep,
+    UndoObjectsStep,
+)
 from backout.plan.objects import get_order
 from backout.ports import Action
 
@@ -71,10 +77,20 @@ def count_noted(tools: ObjectTools, run: str) -> int:
 
 
 def find_survey(tools: ObjectTools, run: str) -> SurveyObjectsStep | UndoObjectsStep:
-    """Return what a run was to do."""
+    """Return what a run was to do.
+
+    Raises:
+        BackoutError: it goes by versions, and the configuration has a history by now, or the other way round.
+    """
     found = tools.runs.find(run)
     assert found is not None
-    return get_order(found.plan)
+    if found.plan.has(SnapshotObjectsStep) and tools.snapshots is None:
+        what, hint = "by snapshots, and storage.history is not set any more", "set it again"
+    elif not found.plan.has(SnapshotObjectsStep) and tools.snapshots is not None:
+        what, hint = "by the bucket's versions, and storage.history is set by now", "take it out of the configuration"
+    else:
+        return get_order(found.plan)
+    raise BackoutError(f"run {run} goes {what}", where=tools.bucket, hint=f"{hint}, and type the same command again")
 
 
 class Comparison:
