@@ -18,6 +18,7 @@ from values import replace
 from backout.errors import BackoutError, PartlyDone, ProviderRejected, WorldMoved
 from backout.model.incident.incident import RunState
 from backout.runbook.recover.tools import look_how_far
+from backout.runbook.recover.undo import prepare_undo
 
 from extent import sampled
 
@@ -220,3 +221,21 @@ def test_a_failure_opens_everything_before_the_first_overwrite_and_nothing_after
 def has_opened(night: Night) -> bool:
     """Whether the fence was taken away already."""
     return "fence.open" in night.world.calls
+
+
+def test_who_was_let_in_right_before_a_kill_is_not_forgotten(tmp_path: Path) -> None:
+    """The fence is gone, and nothing of it is noted yet: an undo goes by what may have been written since."""
+    night = Night(tmp_path)
+
+    def kill(name: str) -> None:
+        if name == "fence.open":
+            raise Crash(name)
+
+    night.world.after_call = kill
+    with pytest.raises(Crash):
+        recover(night.tools())
+    night.world.after_call = None
+    (run,) = night.tools().tools.runs.runs("production")
+    planned = prepare_undo(night.tools(), run).notes
+    run = recover(night.tools())
+    assert planned == prepare_undo(night.tools(), run).notes, "the same as of one that came to its end"

@@ -63,6 +63,12 @@ _ACCEPTED: Final = (
 )
 
 
+OPENING: Final = "opening"
+"""In the progress of the step: roles may be let in from then on."""
+OPENED: Final = "opened"
+"""Likewise: they are, since then at the latest."""
+
+
 class Place(Action[PlaceStep, PlaceResult]):
     """Step `recover_place` {version, leaving, uploads, secrets, source, force}: the target stands at 0 %."""
 
@@ -181,7 +187,9 @@ class Open(Action[OpenStep, OpenResult]):
             BackoutError: the fence still stands, or the application cannot write.
         """
         fence, run = get_fence(self._tools), context.run
-        mark = read_own_fence(self._tools, run)
+        mark, told = read_own_fence(self._tools, run), context.last_progress()
+        if told is None:  # a kill right behind the opening leaves at least this
+            context.progress({OPENING: self._tools.tools.clock.now()})
         if mark is not None:
             fence.open(mark)
         if read_own_fence(self._tools, run) is not None:
@@ -192,10 +200,10 @@ class Open(Action[OpenStep, OpenResult]):
     def _note_open(self, context: StepContext) -> float:
         """Note that roles are let in, whatever the trial write shows, and return since when: of the first attempt."""
         told = context.last_progress()
-        if told is not None:
-            return decode_values(told["opened"], float)
+        if told is not None and OPENED in told:
+            return decode_values(told[OPENED], float)
         now = self._tools.tools.clock.now()
-        context.progress({"opened": now})
+        context.progress({OPENED: now})
         return now
 
     def _try_write(self, run: str) -> str:

@@ -29,6 +29,7 @@ from backout.ports import find_result, list_progress
 from backout.report.times import format_time
 from backout.runbook.objects.undo import plan_undo_of
 from backout.runbook.recover.lift import is_lifting, open_again
+from backout.runbook.recover.opening import OPENED
 from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_by_hand, make_mark
 from backout.runbook.recover.tools import LIFTED, LIFTING, look_how_far
 from backout.runbook.recovery.restore import plan_undo as plan_database_undo
@@ -108,8 +109,10 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
         options = (f"Go on with that: `backout runs resume {run.id}`.",)
         raise Refused("it is being given up", where=run.id, options=options)
     planned, order = run.plan.arguments(MaintenanceStep), run.plan.arguments(RecoverReportStep)
-    is_open = _is_open(tools, run)
-    database = _plan_database(tools, run, make_mark(tools, f"undo {run.id}"), is_open=is_open)
+    told = list_progress(box.journal, run, OpenStep) if run.plan.has(OpenStep) else []
+    is_open = any(OPENED in each for each in told) or find_result(box.runs, run.id, OpenStep) is not None
+    may_be_written = is_open or bool(told)  # somebody may have been let in since the restore
+    database = _plan_database(tools, run, make_mark(tools, f"undo {run.id}"), is_open=may_be_written)
     objects = _plan_objects(tools, run)
     live = find_underneath(box.deployments.history())
     is_page = box.versions.detail(live.main).is_maintenance
@@ -143,14 +146,6 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
     )
 
 
-def _is_open(tools: RecoverTools, run: Run) -> bool:
-    """Whether anybody was let in since the restore, be it that the application could not write then."""
-    box = tools.tools
-    if find_result(box.runs, run.id, OpenStep) is not None:
-        return True
-    return run.plan.has(OpenStep) and bool(list_progress(box.journal, run, OpenStep))
-
-
 def _survey(tools: RecoverTools) -> FenceSurvey | None:
     """Return what the fence would keep out, None where that cannot be read, such as of a server that is down."""
     with suppress(BackoutError):
@@ -176,7 +171,7 @@ def _plan_database(tools: RecoverTools, run: Run, mark: str, *, is_open: bool) -
     """Return the plan that takes the database back, None where it was not changed.
 
     Args:
-        is_open: the application has worked with it since, so that more goes back with it.
+        is_open: the application may have worked with it since, so that more goes back with it.
     """
     restoring = tools.restoring
     if restoring is None:
