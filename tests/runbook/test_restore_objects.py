@@ -106,6 +106,38 @@ def test_an_undo_that_was_given_up_is_no_restore_to_take_back(damaged: DamagedBu
     assert damaged.bucket.live() == damaged.then, "the undo of the one that came to its end"
 
 
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_an_undo_that_was_killed_while_it_completed_the_restore_takes_all_of_it_back(
+    damaged: DamagedBucket, is_given_up: bool
+) -> None:
+    """It knows what it made itself, also an hour after the restore was killed."""
+    before = damaged.bucket.live()
+    damaged.world.after_call = make_crash([0], "objects.carry_out")
+    with pytest.raises(Crash):
+        restore(damaged.tools(), damaged.ago())
+    damaged.world.after_call = None
+    tools = damaged.tools()
+    killed = tools.runs.runs("production/objects")[0].id
+    damaged.world.clock.sleep(3600)
+    plan = prepare_undo(tools, None)
+    tools.runs.ask(killed, "abort", actor="ops@host", reason="taken back")
+    run = tools.journal.submit(plan, actor="ops@host", reason="it was the wrong moment")
+    damaged.world.after_call = make_crash([6], "objects.carry_out")
+    with pytest.raises(Crash):
+        tools.journal.drive(run, ObjectActions(tools), actor="ops@host")
+    damaged.world.after_call = None
+    damaged.world.clock.sleep(3600)
+    assert "new" not in damaged.bucket.live()
+    tools = damaged.tools()
+    if is_given_up:
+        tools.runs.ask(run, "abort", actor="ops@host", reason="it takes too long")
+        undo(tools)
+    else:
+        assert is_done(tools.journal.drive(run, ObjectActions(tools), actor="ops@host"))
+    assert damaged.bucket.live() == before
+    assert results(tools)[0].failures == 0
+
+
 def test_an_undo_leaves_what_was_written_since(damaged: DamagedBucket) -> None:
     restore(damaged.tools(), damaged.ago())
     damaged.world.clock.sleep(5)

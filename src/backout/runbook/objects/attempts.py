@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from backout.decoding import decode_values
 from backout.model.incident.incident import RunState
 from backout.model.objects.versions import Attempt
-from backout.model.steps.objects import RestoreObjectsStep, UndoObjectsStep
+from backout.model.steps.objects import UndoObjectsStep
 from backout.ports import list_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.objects.checks import BucketFacts
-    from backout.model.plan import Json
+    from backout.model.plan import Json, StepArguments
     from backout.ports import Clock, StepContext
     from backout.runbook.objects.tools import ObjectTools
 
@@ -62,13 +62,17 @@ def read_attempts(tools: ObjectTools, progress: Iterable[Mapping[str, Json]]) ->
     return tuple(Attempt(began, until, skew_s) for began, until in spans.items())
 
 
-def list_given_up(tools: ObjectTools, of: str) -> list[Mapping[str, Json]]:
-    """Return the progress of undos of a run that were given up, oldest first: some of it is taken back already."""
+def list_given_up(tools: ObjectTools, of: str, kind: type[StepArguments]) -> list[Mapping[str, Json]]:
+    """Return the progress of a step of undos that were given up, oldest first: some of it is done already.
+
+    Args:
+        of: the run that they were to take back.
+    """
     found: list[Mapping[str, Json]] = []
     for each in reversed(tools.runs.runs()):
         is_undo = each.plan.has(UndoObjectsStep) and each.plan.arguments(UndoObjectsStep).of == of
         if is_undo and each.state.is_over and each.state is not RunState.DONE:
-            found += list_progress(tools.journal, each, RestoreObjectsStep)
+            found += list_progress(tools.journal, each, kind)
     return found
 
 

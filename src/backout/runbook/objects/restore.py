@@ -191,7 +191,7 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         begin = 0 if last is None else decode_values(last["done"], int)
         begun, survey = [] if last is None else [last], find_survey(tools, run)
         is_undo = isinstance(survey, UndoObjectsStep)  # what was written since the restore stays: each is looked at
-        given_up = list_given_up(tools, survey.of) if isinstance(survey, UndoObjectsStep) else []
+        given_up = list_given_up(tools, survey.of, RestoreObjectsStep) if isinstance(survey, UndoObjectsStep) else []
         bucket = tools.versions(survey.prefix, survey.moment)
         others, attempts = read_attempts(tools, given_up), read_attempts(tools, begun)
         work = AtWork(tools.clock, context, begin, attempts)

@@ -19,7 +19,7 @@ from backout.model.steps.objects import (
 )
 from backout.plan.objects import get_environment, get_order, name_lane, plan_undo
 from backout.ports import Action, find_result, list_progress
-from backout.runbook.objects.attempts import read_attempts
+from backout.runbook.objects.attempts import AtWork, list_given_up, read_attempts
 from backout.runbook.objects.compare import CHUNK, count_noted, find_survey
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
         """Return {survey}. Raises BackoutError: the snapshot that it goes by cannot be read any more."""
         tools = self._tools
         taking = Surveying()
-        self._complete(args.of)
+        self._complete(args.of, context)
         undos = list_undos(tools.notes.settled(args.of))
         if args.manifest is not None:
             if tools.snapshots is None:
@@ -118,7 +118,7 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
         tools.notes.note(context.run, taking.pass_on(Judgement(each.key, each) for each in undos))
         return SurveyObjectsResult(survey=taking.finish())
 
-    def _complete(self, run: str) -> None:
+    def _complete(self, run: str, context: StepContext) -> None:
         tools = self._tools
         interrupted = tools.runs.find(run)
         assert interrupted is not None
@@ -127,6 +127,10 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
             return
         survey = find_survey(tools, run)
         changes = tools.notes.read(run, begin, CHUNK)
-        attempts = read_attempts(tools, told[-1:])
-        carried = tools.versions(survey.prefix, survey.moment).carry_out(changes, again=True, attempts=attempts)
+        last = context.last_progress()
+        begun = read_attempts(tools, [] if last is None else [last])
+        before = read_attempts(tools, [*told[-1:], *list_given_up(tools, run, UndoObjectsStep)])
+        work = AtWork(tools.clock, context, begin, begun)
+        bucket = tools.versions(survey.prefix, survey.moment)
+        carried = bucket.carry_out(changes, again=True, attempts=(*before, *begun), hear=lambda _done: work.go_on())
         tools.notes.settle(run, begin, carried)
