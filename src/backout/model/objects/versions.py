@@ -104,7 +104,7 @@ class Outcome(StrEnum):
 
     DONE = "done"
     SAME = "same"
-    """The newest version was already as the one to bring back, metadata included."""
+    """It was already as it should be, metadata included, and not by the restore: an undo leaves it."""
     NEWER = "newer"
     """It was written again meanwhile, and that stays."""
     FAILED = "failed"
