@@ -8,7 +8,15 @@ from backout.analysis.detector.decision import Detector
 from backout.analysis.detector.probes import ENDPOINT
 from backout.model.guard.policy import Policy
 from backout.model.guard.shift import Outcome, ShiftKind
-from backout.model.guard.signals import Counts, Criticality, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.guard.signals import (
+    Counts,
+    Criticality,
+    HealthReport,
+    Reach,
+    RouteCounts,
+    ServiceHealth,
+    ServiceState,
+)
 from backout.model.guard.verdict import Cause, Decision, Verdict
 
 AT = 1000.0
@@ -113,6 +121,36 @@ def test_requests_that_fail_while_a_service_is_down_that_was_down_before_are_not
     decision = judge_requests(1.0, *times(14, status=503, database=DOWN))
     assert (decision.verdict, decision.cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
     assert decision.reason.startswith("not the deployment: service database was down before it already; 270 of 300")
+
+
+def test_a_route_that_fails_since_a_service_is_down_that_was_down_before_is_not_the_deployment() -> None:
+    """Each of its few requests: none of them failed before, as none came since the service is down."""
+
+    def count(version: str, second: float, errors: int) -> Counts:
+        routes = {"GET /": RouteCounts(10, 0), "PUT /files": RouteCounts(1, errors)}
+        return Counts(version, int(second), 11, errors, routes=routes)
+
+    def judge_files(*looks: HealthReport) -> Decision:
+        found = Detector(
+            version="v2",
+            old="v1",
+            deployed_at=AT,
+            split=1.0,
+            baseline=[count("v1", AT - 600 + second, 0) for second in range(600)],
+            policy=POLICY,
+            health_before=DATABASE_DOWN,
+        )
+        for second in range(30):
+            found.add([count("v2", AT + second, 1)])
+        for look in looks:
+            found.add_health(look)
+        return found.decide(AT + 30)
+
+    held = judge_files(*times(14, status=503, database=DOWN))
+    assert (held.verdict, held.cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
+    assert held.reason.startswith("not the deployment: service database was down before it already; PUT /files: ")
+    over = judge_files(*times(8, status=503, database=DOWN), report(AT + 18, database=UP))
+    assert (over.verdict, over.cause) == (Verdict.REGRESSED, Cause.ANSWERS)
 
 
 def test_an_outage_that_is_looked_at_seldom_excuses_until_a_look_shows_that_it_is_over() -> None:

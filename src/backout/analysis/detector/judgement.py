@@ -178,8 +178,13 @@ class Judge:
         if worst is None:
             self.shifted_since = None
             return None
-        self.shifted_since = now if self.shifted_since is None else self.shifted_since
         reason = f"{worst.sentence}; evidence {format_odds(worst.log_evidence)} against healthy"
+        fails = worst.kind is ShiftKind.ANSWERS and worst.to is None
+        outside = self.probes.excuse_requests(now) if fails and self.counted.is_cut_over else None
+        if outside is not None:
+            self.shifted_since = None
+            return Verdict.INCONCLUSIVE, Cause.OUTSIDE, f"{outside}; {reason}"
+        self.shifted_since = now if self.shifted_since is None else self.shifted_since
         left_s = self.policy.guard.confirm_s - (now - self.shifted_since)
         if left_s > 0:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
