@@ -61,6 +61,15 @@ def test_preflight_looks_at_the_releases_themselves(shop: CaddyShop) -> None:
     assert f"release {good}: on localhost its code is not what was pushed any more" in str(found["why"])
 
 
+def test_the_configuration_is_compared_online_without_any_token(shop: CaddyShop) -> None:
+    """As `init --pin` says to type next: a host has no API, so nobody is asked for a token of one."""
+    shop.push("good")
+    shop.run("init", "--pin")
+    checked = shop.run("config", "check", "--online", "--json")
+    tag = checked.json["online"]["identity"]["script_tag"]  # type: ignore[index]
+    assert tag["pinned"] == tag["found"] is not None
+
+
 @pytest.mark.long
 def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
     """Each step by its command, with visitors all the time; what they get says whether it is true."""

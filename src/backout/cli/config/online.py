@@ -76,7 +76,8 @@ class Online(Value, frozen=True):
 
 def ask_online(config: Config) -> Online:
     """Query everything that the chosen environment depends on. Raises AuthError, UsageError: it cannot be asked."""
-    config.token(), config.account_id
+    if config.environment.platform.is_cloudflare:
+        config.token(), config.account_id
     checkup, facts = run_online(config)
     return Online(checkup, get_pinned_identity(config), facts.identity, facts.tokens, facts.clock_offset_s)
 
