@@ -70,6 +70,20 @@ def test_the_configuration_is_compared_online_without_any_token(shop: CaddyShop)
     assert tag["pinned"] == tag["found"] is not None
 
 
+def test_the_card_has_the_line_that_puts_a_split_back(shop: CaddyShop) -> None:
+    """Typed as it stands there, the visitors are shared again as they were when the card was made."""
+    first = str(shop.push("one").json["live"])
+    shop.push("two", "--traffic", "10")
+    before = shop.run("release", "list", "--json").json["releases"]
+    _, _, section = shop.run("card").out.partition("Put the traffic back as it was when this card was made")
+    (line,) = (each for each in section.splitlines() if "mv -T" in each)
+    shop.run("release", "live", first)
+    subprocess.run(["/bin/sh", "-c", line], check=True)
+    shares = {each["id"]: each["share"] for each in shop.run("release", "list", "--json").json["releases"]}  # type: ignore[attr-defined]
+    assert shares == {each["id"]: each["share"] for each in before}  # type: ignore[attr-defined]
+    assert sorted(shares.values()) == [10.0, 90.0]
+
+
 @pytest.mark.long
 def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
     """Each step by its command, with visitors all the time; what they get says whether it is true."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 VERSION: Final = "5f0c2d9b41e7a836"
-"""Stands for the version in a line that becomes a template: an id that none has, which no shell needs quotes for."""
+"""Stands for the id of a version or a deployment in a line that becomes a template: an id that none has, which no shell needs quotes for."""
 
 
-def make_template(line: str) -> str:
-    r"""Return a line as a template for `str.format`, with `{version}` in place of the stand-in.
+def make_template(line: str, name: str = "version") -> str:
+    r"""Return a line as a template for `str.format`, with `{version}`, or that name, in place of the stand-in.
 
     >>> make_template(f"cat '/srv/{{a}}/{VERSION}/live'")
     "cat '/srv/{{a}}/{version}/live'"
     """
-    return line.replace("{", "{{").replace("}", "}}").replace(VERSION, "{version}")
+    return line.replace("{", "{{").replace("}", "}}").replace(VERSION, f"{{{name}}}")

@@ -24,6 +24,8 @@ class CardLines(Value, frozen=True):
         live, health, secrets, database: read-only lines; () when not set up.
         deploy: templates with `{words}` (VERSION@PERCENT ...) and `{shares}` (JSON) of what is to get traffic, and
             `{message}`; each of them alone does it. One with `{version}` is for a version at 100 %.
+        put_back: templates with `{deployment}`, which make live again what was; for shares that no line of `deploy`
+            can give.
         fence: commands that open the database where a fence stands around it.
         places: (what, where) of files.
         people: (who, how to reach them).
@@ -33,6 +35,7 @@ class CardLines(Value, frozen=True):
     setup: tuple[str, ...] = ()
     live: tuple[str, ...] = ()
     deploy: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     database: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from backout.model.plan import Equivalents
 from backout.model.value import Value
 from backout.providers.caddy.releases import ALONE, APP
 from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, MAINTENANCE_SOCKET, SHOWN, SLOTS, name_slot
+from backout.providers.caddy.slots import DEPLOYMENTS
 from backout.providers.line_templates import VERSION, make_template
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def make_card_lines(places: Sequence[Place], health_url: str) -> CardLines:
     ledgers = (f"tail -n 4 {shlex.quote(str(place.releases / 'ledger.jsonl'))}" for place in places)
     return CardLines(
         deploy=(_write_switch(places),),
+        put_back=(
+            make_template("\n".join(_go_to(place, _write_put_back(place)) for place in places), name="deployment"),
+        ),
         live=(
             *(_show(place) for place in places),
             *(_go_to(place, line) for place, line in zip(places, ledgers, strict=True)),
@@ -106,6 +110,12 @@ def _write_rename(place: Place) -> str:
 def _write_slot(place: Place) -> str:
     """Return the path of a file with the address of a release, which is in each of those that make it live alone."""
     return shlex.quote(str(place.releases / VERSION / ALONE / name_slot(0)))
+
+
+def _write_put_back(place: Place) -> str:
+    """Return the line that makes the slots of a deployment live, unless they were removed since."""
+    folder, slots = shlex.quote(str(place.releases)), f"{DEPLOYMENTS}/{VERSION}"
+    return f"cd {folder} && test -d {slots} && ln -s {slots} .by-hand && mv -T .by-hand {LIVE}"
 
 
 def _show(place: Place) -> str:

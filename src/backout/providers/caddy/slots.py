@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from backout.providers.caddy.machine import Machine
 
-_DEPLOYMENTS: Final = ".deployments"
+DEPLOYMENTS: Final = ".deployments"
 _KEPT: Final = 3
 
 
@@ -47,16 +47,16 @@ class LiveSlots:
             BackoutError: they cannot be written.
         """
         with self._explain("the slots of the deployment cannot be written, so nothing is switched"):
-            folder = self._releases / _DEPLOYMENTS / deployment
+            folder = self._releases / DEPLOYMENTS / deployment
             self._machine.write_slots(folder, SHOWN, deployment, share_slots(shares))
 
     def switch(self, deployment: str) -> None:
         """Make the laid slots of a deployment live: one rename. Raises BackoutError: it was not made."""
         live, beside = self._releases / LIVE, self._releases / f".{LIVE}-{deployment}"
         with self._explain("the link to the live slots cannot be replaced"):
-            self._machine.replace_link(live, f"{_DEPLOYMENTS}/{deployment}", beside)
+            self._machine.replace_link(live, f"{DEPLOYMENTS}/{deployment}", beside)
         with contextlib.suppress(OSError, BackoutError):
-            self._machine.forget_slots(self._releases / _DEPLOYMENTS, live, _KEPT)
+            self._machine.forget_slots(self._releases / DEPLOYMENTS, live, _KEPT)
 
     @contextlib.contextmanager
     def _explain(self, what: str) -> Iterator[None]:

@@ -48,9 +48,7 @@ def format_card(card: Card) -> Markdown:
         _format_section("Read back: what is live now", lines.live),
         _list_known(card),
         _format_section("Health check", lines.health, [] if lines.health else [md("No health check is set up.")]),
-        _format_section(
-            "Put the traffic back as it was when this card was made", list_deploy_lines(card.lines, card.live.shares)
-        ),
+        _format_section("Put the traffic back as it was when this card was made", _list_put_back(card)),
         _format_section("Names of the secrets", lines.secrets),
         _format_section("What was applied to the database last", lines.database),
         _format_section("Open the database, where it is fenced", lines.fence, _format_fence(card)),
@@ -129,6 +127,15 @@ def list_deploy_lines(lines: CardLines, shares: Sequence[Share]) -> tuple[str, .
     alone = shares[0].version if len(shares) == 1 else ""
     fitting = [line for line in lines.deploy if alone or "{version}" not in line]
     return tuple(line.format(**body, version=alone) for line in fitting)
+
+
+def _list_put_back(card: Card) -> tuple[str, ...]:
+    """Return the commands that give the traffic back its shares, () where hosts that differ have none in common."""
+    live = card.live
+    differs = any(each.deployment not in (None, live.id) for each in live.hosts)
+    if (lines := list_deploy_lines(card.lines, live.shares)) or differs or not live.id.isalnum():
+        return lines
+    return tuple(line.format(deployment=live.id) for line in card.lines.put_back)
 
 
 def _make_plain(percentage: float) -> float | int:
