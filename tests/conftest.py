@@ -25,6 +25,7 @@ from typed import end_shared_typist, share_second_checks, shared_typist
 from values import replace
 
 from backout.analysis.statistics.beta import upper_bound
+from backout.twin.home import CLOUDFLARE, HOSTS
 
 from extent import ALL, EVERY, FILES, PROOF
 
@@ -157,14 +158,30 @@ def quick_path(request: pytest.FixtureRequest) -> Iterator[Path]:
         request.config.stash[LEAKED] += leaks_below(Path(directory))
 
 
+HOSTS_DAYS = 10
+"""In so many days each test that runs on both homes comes up on hosts."""
 LONG = ("drill", "safety", "restore", "twin", "contract", "runbook")
 """Folders of tests on real parts; those of the others take a moment each."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have a test that is marked `both_homes` run on hosts as well, where tests take turns by day."""
+    if metafunc.definition.get_closest_marker("both_homes") is not None:
+        on_hosts = pytest.param(HOSTS, marks=(pytest.mark.long, pytest.mark.rotating("rules on hosts", HOSTS_DAYS)))
+        metafunc.parametrize("drillbook", [CLOUDFLARE, on_hosts], indirect=True)
 
 
 @pytest.fixture(scope="session")
 def open_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
     """Return the stage with a good version on it that guard has marked stable; one for all drills of a session."""
     with _stage(request.config) as book:
+        yield book
+
+
+@pytest.fixture(scope="session")
+def open_hosts_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
+    """Return the stage of the same kind on plain hosts."""
+    with _stage(request.config, HOSTS) as book:
         yield book
 
 
@@ -183,11 +200,13 @@ def fresh_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
 
 
 @contextlib.contextmanager
-def _stage(config: pytest.Config) -> Iterator[Drillbook]:
+def _stage(config: pytest.Config, home: str = CLOUDFLARE) -> Iterator[Drillbook]:
+    from hosts_drillbook import HostsDrillbook  # noqa: PLC0415 same
+
     from drillbook import Drillbook  # noqa: PLC0415 most tests need no twin
 
     with tempfile.TemporaryDirectory(prefix="drill-") as directory:
-        book = Drillbook(Path(directory))
+        book = (HostsDrillbook if home == HOSTS else Drillbook)(Path(directory))
         try:
             book.open()
             book.welcome()
@@ -201,9 +220,11 @@ def _stage(config: pytest.Config) -> Iterator[Drillbook]:
 
 
 @pytest.fixture(scope="module")
-def drillbook(open_drillbook: Drillbook) -> Drillbook:
+def drillbook(request: pytest.FixtureRequest) -> Drillbook:
     """Return the stage; visitors come while tests need them, see `_set_the_stage`."""
-    return open_drillbook
+    is_on_hosts = getattr(request, "param", CLOUDFLARE) == HOSTS
+    book: Drillbook = request.getfixturevalue("open_hosts_drillbook" if is_on_hosts else "open_drillbook")
+    return book
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from arranged import migrated, rotate
+from arranged import migrated
 from extent import long
 from polling import PATIENCE_S
 from streamed import await_line
@@ -175,7 +175,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
     trial = drillbook.trial()
     trial.make_live(drillbook.bad)
     drillbook.deploy("good")  # a secret can only be changed on the version that was uploaded last
-    rotate(trial.book, "EMAIL_API_KEY", "canary-rotated")
+    trial.book.rotate("EMAIL_API_KEY", "canary-rotated")
     changed = trial.live()
     try:
         assert changed not in (drillbook.bad, drillbook.good)

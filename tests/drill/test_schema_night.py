@@ -56,6 +56,7 @@ def on_own_server(trial: Trial, lab: Lab) -> Path:
     return files
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_a_night_of_scenario_4(drillbook: Drillbook, lab: Lab) -> None:
     """Guard holds and names both ways; the whole goes back to the exact moment before the migration, and is proved."""
@@ -123,6 +124,7 @@ print(tools.deployments.activate(sys.argv[1], message="the mended version").id)
 MENDS = 'ALTER TABLE "orders" ADD COLUMN "total_cents" INTEGER;\n'
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.calm
 def test_a_night_that_goes_forward(drillbook: Drillbook, lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import urllib.request
@@ -20,6 +21,7 @@ from backout.model.plan import Plan
 from backout.plan.rollback import Request
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.identity import check_identity
+from backout.twin.home import CLOUDFLARE, HOSTS
 
 from line import Story, by_version, equip, roll_back, watch
 from polling import PATIENCE_S
@@ -36,7 +38,12 @@ PARTS = ("account_id", "script_tag", "database_system_identifier", "health_host"
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 
 
-# --- the real program on the twin ------------------------------------------------------------------------------------
+# --- the real program on the twin, and on hosts ----------------------------------------------------------------------
+
+
+def list_parts(book: Drillbook) -> tuple[str, ...]:
+    """Return the parts of an identity that the home of a stage has: a host has no account."""
+    return PARTS if book.home == CLOUDFLARE else PARTS[1:]
 
 
 @pytest.fixture
@@ -46,14 +53,20 @@ def pinned(drillbook: Drillbook) -> Trial:
     trial.make_live(drillbook.bad)
     done = trial.run("init", "--pin", "--json")
     assert done.code == 0, done.err
-    assert all(done.json["pin"][part]["new"] for part in PARTS)
+    assert all(done.json["pin"][part]["new"] for part in list_parts(drillbook))
     assert all(done.json["pin"][part]["old"] is None for part in PARTS)
     return trial
 
 
 def _staging_script(trial: Trial, book: Drillbook) -> None:
-    """Have the configuration name a Worker of another environment, which exists."""
+    """Have the configuration name a Worker, or a folder of releases, of another environment, which exists."""
     twin = book.stage.twin
+    if book.home == HOSTS:
+        other = trial.folder / "staging"
+        other.mkdir()
+        (other / ".tag").write_text("5e8b1c9ad5f04b6c8f1f3a5d7e9b0c2d\n", encoding="ascii")
+        trial.replace((r'releases = "[^"]*"', f'releases = "{other}"'))
+        return
     form, kind = multipart(
         {"main_module": "index.js", "compatibility_date": "2026-10-01"},
         {"index.js": "export default { fetch() { return new Response('staging') } }"},
@@ -68,7 +81,8 @@ def _staging_script(trial: Trial, book: Drillbook) -> None:
 
 
 def _no_such_script(trial: Trial, book: Drillbook) -> None:
-    trial.replace((r'script = "fm5-production"', 'script = "fm5-gone"'))
+    gone = (r'releases = "[^"]*"', 'releases = "gone"')
+    trial.replace(gone if book.home == HOSTS else (r'script = "fm5-production"', 'script = "fm5-gone"'))
 
 
 def _staging_database(trial: Trial, book: Drillbook) -> None:
@@ -83,9 +97,10 @@ def _staging_database(trial: Trial, book: Drillbook) -> None:
 
 
 def _staging_health(trial: Trial, book: Drillbook) -> None:
-    trial.replace((r"http://fm5-production\.localhost", "http://fm5-staging.localhost"))
+    trial.replace((rf"http://{re.escape(book.stage.host)}", "http://fm5-staging.localhost"))
 
 
+@pytest.mark.both_homes
 @pytest.mark.calm
 @pytest.mark.parametrize(
     ("mistaken", "part"),
@@ -102,18 +117,22 @@ def test_rule_01_identity(drillbook: Drillbook, pinned: Trial, mistaken: object,
     mine = re.search(f'^{part} = "(.*)"$', pinned.config.read_text(), re.MULTILINE)
     assert mine is not None
     mistaken(pinned, drillbook)
-    with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
-        pinned.behind(gate.url)
+    with contextlib.ExitStack() as stack:
+        gate = None
+        if drillbook.home == CLOUDFLARE:
+            gate = stack.enter_context(api_gate(str(drillbook.stage.twin.api_base_url)))
+            pinned.behind(gate.url)
         for command in ((*ROLLBACK, "--dry-run"), ROLLBACK, ("guard", "--mode", "act", "--json")):
             ended = pinned.run(*command)
             assert ended.code == 3, ended.err
             assert (ended.json["error"], ended.json["rule"]) == ("Refused", "1 identity")
             assert f"{part}: pinned {mine[1]}, found " in ended.json["what"]
             assert "backout init --pin --force -e production" in ended.json["options"][1]
-        assert {method for method, _, _ in gate.passed} == {"GET"}
+        assert gate is None or {method for method, _, _ in gate.passed} == {"GET"}
     assert drillbook.trial().live() == drillbook.bad
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_01_the_pinned_environment_is_rolled_back(drillbook: Drillbook, pinned: Trial) -> None:
@@ -121,7 +140,7 @@ def test_rule_01_the_pinned_environment_is_rolled_back(drillbook: Drillbook, pin
     checked = pinned.run("config", "check", "--online", "--json")
     assert checked.code == 0, checked.err
     identity = checked.json["online"]["identity"]
-    assert all(identity[part]["pinned"] == identity[part]["found"] is not None for part in PARTS)
+    assert all(identity[part]["pinned"] == identity[part]["found"] is not None for part in list_parts(drillbook))
     with drillbook.fault("service-down", "database"):
         ended = pinned.run(*ROLLBACK, "--force", "schema", "unknown")
     assert ended.code == 0, ended.err
@@ -129,6 +148,7 @@ def test_rule_01_the_pinned_environment_is_rolled_back(drillbook: Drillbook, pin
     assert ended.err.count("database_system_identifier could not be compared") == 1
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_01_a_pin_is_not_changed_unasked(drillbook: Drillbook, pinned: Trial) -> None:

@@ -53,6 +53,7 @@ def refuses(trial: Trial, *args: str) -> None:
     assert trial.live() == trial.book.bad
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_04_schema(drillbook: Drillbook) -> None:
@@ -74,6 +75,7 @@ def test_rule_04_schema(drillbook: Drillbook) -> None:
         refuses(trial, *ROLLBACK, "--force", "schema", "unknown")
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
@@ -90,6 +92,7 @@ def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook
         assert f"overruled by hand for migration head {DROPPED}" in report
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("trouble", ["database down", long("wrong password")])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +13,10 @@ from backout.plan.rollback import Request
 from backout.runbook.rollback.rollback import prepare
 
 from line import POLICY, Story, by_version, equip, watch
-from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from backout.model.plan import Json
     from backout.model.version import Version
@@ -121,28 +118,18 @@ def test_rule_05_target_unproven_is_a_robots_only_by_policy(tmp_path: Path, acce
         assert world.live.sole == story.bad.id
 
 
-def secret(trial: Trial, method: str, path: str) -> None:
-    """Change the secrets as another tool would."""
-    twin = trial.book.stage.twin
-    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/fm5-production/{path}"
-    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"}, method=method)
-    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
-        assert json.loads(answer.read())["success"]
-
-
 @contextlib.contextmanager
 def without_a_secret(trial: Trial) -> Iterator[None]:
     """Have the newest version live, then one that lost a secret; in the end all secrets are back."""
     trial.book.deploy("good")
-    secret(trial, "DELETE", "secrets/EMAIL_API_KEY")
+    trial.book.remove_secret("EMAIL_API_KEY")
     try:
         yield
     finally:
-        trial.book.deploy("good")
-        trial.tools().deployments.activate(trial.book.good, message="back", force=True)
+        trial.book.put_secrets_back()
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_05_target(drillbook: Drillbook) -> None:

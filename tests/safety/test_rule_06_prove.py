@@ -27,7 +27,7 @@ from backout.runbook.incident.checkup_questions import Here, Platform
 from backout.runbook.incident.report import make_incident
 from backout.runbook.rollback.rollback import prepare
 
-from arranged import mark_stable, upload
+from arranged import mark_stable
 from line import SERVICES, Story, by_version, roll_back, toolbox, watch
 from polling import until
 
@@ -573,6 +573,7 @@ def proof_of(trial: Trial) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.both_homes
 @pytest.mark.calm
 @pytest.mark.long
 def test_rule_06_prove_on_the_twin(drillbook: Drillbook, record_property: Callable[[str, object], None]) -> None:
@@ -609,12 +610,13 @@ def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillboo
         assert trial.tools().deployments.history()[2].id == bad.id
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
     """The newest stable version cannot reach its database any more: the proof finds it, and the one before is taken."""
     trial = drillbook.trial()
-    sick = upload(trial, drillbook.good, without="HYPERDRIVE")
+    sick = drillbook.upload_sick()
     trial.make_live(sick)
     mark_stable(trial, sick)
     trial.make_live(drillbook.bad)
@@ -627,6 +629,7 @@ def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
     assert sick in ended.err
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
@@ -648,13 +651,14 @@ def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     assert "NOT proved" in ended.err
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_06_an_application_that_hides_its_version_on_the_twin(drillbook: Drillbook) -> None:
     """Without the binding that names the version nobody can tell who answered: exit 3, until a person accepts it."""
     trial = drillbook.trial()
-    bad, good = (upload(trial, version, without="CF_VERSION") for version in (drillbook.bad, drillbook.good))
+    bad, good = (drillbook.upload_nameless(version) for version in (drillbook.bad, drillbook.good))
     trial.make_live(good)
     mark_stable(trial, good)
     trial.make_live(bad)

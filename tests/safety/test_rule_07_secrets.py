@@ -28,7 +28,6 @@ from backout.runbook.rollback.reupload import keep
 from backout.runbook.rollback.rollback import prepare
 from backout.twin.stage import SCRIPT
 
-from arranged import rotate
 from extent import long
 from line import Story, equip, roll_back, toolbox, watch
 from platform_sides import TwinSide
@@ -333,15 +332,16 @@ def rotated(drillbook: Drillbook) -> Iterator[tuple[Trial, str]]:
     """A trial in which the secret was rotated and then a bad version deployed, and the token of a session of now."""
     trial = drillbook.trial()
     drillbook.deploy("good-2")  # a secret is changed only where the newest version is live
-    rotate(drillbook, "JWT_SECRET", "canary-of-the-rotation")
+    drillbook.rotate("JWT_SECRET", "canary-of-the-rotation")
     tools = trial.tools()
     assert tools.rollback.bundles is not None
     bad = tools.rollback.bundles.upload(tools.rollback.bundles.fetch(drillbook.bad), message="arranged").id
     trial.make_live(bad)
     yield trial, str(ask(trial, {})["token"])
-    trial.tools().deployments.activate(drillbook.good, message="pushed", force=True)
+    drillbook.put_secrets_back()
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_rule_07_hold_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, str]) -> None:
     """The API's 10220 is exit 3 with the name of the secret; everybody's sessions go on."""
@@ -358,6 +358,7 @@ def test_rule_07_hold_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, st
     assert not accepts(trial, token)  # what the decision was about
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("by", ["policy", long("flag")])

@@ -109,6 +109,7 @@ def test_rule_08_hotfix_in_the_last_moment(drillbook: Drillbook, hotfix: str, po
     assert trial.newest()["state"] == "failed"
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.calm
 def test_rule_08_two_operators_at_once(drillbook: Drillbook) -> None:

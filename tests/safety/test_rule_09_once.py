@@ -89,6 +89,7 @@ def is_quarantined(tools: Toolbox, version: Version) -> bool:
     return tools.marks.find_mark("production", version.id, Mark.QUARANTINED) is not None
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_09_once(drillbook: Drillbook) -> None:

@@ -60,6 +60,7 @@ def concluded(tools: Toolbox, run: Run) -> dict[str, object]:
     return dict(found)
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["incident", long("another part"), long("page down")])

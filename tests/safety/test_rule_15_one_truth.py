@@ -28,7 +28,6 @@ from backout.runbook.rollback.remarks import tell_provider
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.release import find_standing, release
 
-from drillbook import LISTED
 from line import Story, by_version, equip, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
@@ -384,7 +383,7 @@ WHY = ("-m", "it fails", "--confirm", "production", "--json")
 
 def only_good(trial: Trial) -> Deployment:
     """Let the provider list nothing but the good version, so that a watch of it compares it with the limits alone."""
-    return [trial.make_live(trial.book.good) for _ in range(LISTED)][-1]
+    return [trial.make_live(trial.book.good) for _ in range(trial.book.listed)][-1]
 
 
 def listed(trial: Trial, version: str) -> dict[str, object]:
@@ -394,6 +393,7 @@ def listed(trial: Trial, version: str) -> dict[str, object]:
     return dict(next(each for each in versions if each["version"] == version))
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_15_one_truth(drillbook: Drillbook) -> None:
@@ -425,8 +425,7 @@ def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     assert (elsewhere["run_id"], elsewhere["automatic"]) == (left.json["run_id"], False)
     assert "on another machine" in first.run("status").out
 
-    drillbook.deploy("throws-on-one-route")  # the same code under a new id, as CI does when it runs again
-    reuploaded = first.live()
+    reuploaded = drillbook.deploy_bad_again()
     third = drillbook.trial().forget_marks().replace((r'watch = "\d+s"', 'watch = "6s"'))
     for machine_ in (first, third):
         assert listed(machine_, reuploaded)["quarantined"] is True
@@ -446,6 +445,7 @@ def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     assert third.run("deployments", "release", reuploaded, *WHY).code == 3  # nothing is left to lift
 
 
+@pytest.mark.both_homes
 @pytest.mark.calm
 def test_rule_15_one_truth_check_of_what_nobody_knows(drillbook: Drillbook) -> None:
     """A commit that was never built is allowed; a word that names nothing is a usage error."""
@@ -457,6 +457,7 @@ def test_rule_15_one_truth_check_of_what_nobody_knows(drillbook: Drillbook) -> N
     assert trial.run("deployments", "check").code == 2
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_15_one_truth_marks_may_stay_here(drillbook: Drillbook) -> None:

@@ -223,6 +223,7 @@ def test_rule_19_watcher_knows_when_guard_was_last_alive(story: Story) -> None:
 # --- the real program on the twin -----------------------------------------------------------------------------------
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
@@ -247,6 +248,7 @@ def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
     assert record["unguarded"] is False
 
 
+@pytest.mark.both_homes
 @pytest.mark.rotating("rules on the twin", 4)
 @pytest.mark.long
 def test_rule_19_watcher_follows_one_deployment_after_the_other(drillbook: Drillbook) -> None:

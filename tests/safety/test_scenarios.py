@@ -18,7 +18,7 @@ from backout.analysis.history.remark_text import parse
 from backout.model.guard.signals import sum_counts
 from backout.model.remark import RemarkKind
 
-from arranged import mark_stable, migrated, rotate, upload
+from arranged import mark_stable, migrated, upload
 from extent import long
 from polling import PATIENCE_S, until
 from private import write_private
@@ -99,6 +99,7 @@ def ended(result: Result, code: int) -> dict[str, Any]:
     return result.json
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_hotfix_during_a_watch(night: Night) -> None:
     """A colleague mends it while guard still gathers evidence: the hotfix stays, exit 6, and guard says it is void."""
@@ -116,6 +117,7 @@ def test_hotfix_during_a_watch(night: Night) -> None:
     assert night.told() != [], "nobody was told that the newer deployment is not guarded"
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_two_operators_at_once(night: Night) -> None:
     """Two machines roll back at the same time: the good version is live, once or twice the same, never the bad one."""
@@ -130,6 +132,7 @@ def test_two_operators_at_once(night: Night) -> None:
     assert "rolled_back" in night.told()
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_two_machines_with_empty_journals(night: Night) -> None:
     """The first rolls back what it may; the second knows from the provider alone which version is the bad one."""
@@ -148,13 +151,14 @@ def test_two_machines_with_empty_journals(night: Night) -> None:
     assert night.told().count("rolled_back") == 1
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 @pytest.mark.parametrize("policy", ["hold", long("carry")])
 def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> None:
     """Hold: exit 3 with the name, traffic stays. Carry: the old code comes back with the new secret."""
     book, trial = night.book, night.trial
     book.deploy("good-2")  # a secret is changed only where the newest version is live
-    rotate(book, "JWT_SECRET", "canary-of-the-night")
+    book.rotate("JWT_SECRET", "canary-of-the-night")
     rotated = trial.live()
     bad = upload(trial, book.bad)
     book.await_a_clean_past(rotated)  # beside a handful of requests even a third that fails is shown in minutes only
@@ -175,14 +179,15 @@ def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> No
             assert done["live_version"] not in (bad, rotated, book.good)
             assert "rolled_back" in night.told()
     finally:
-        trial.tools().deployments.activate(book.good, message="pushed", force=True)
+        book.put_secrets_back()
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_a_target_that_is_bad_too(night: Night) -> None:
     """The newest stable version is broken by now: it is proven bad at 0 %, and the one before gets the traffic."""
     book, trial = night.book, night.trial
-    sick = upload(trial, book.good, without="HYPERDRIVE")
+    sick = book.upload_sick()
     book.dismiss()  # on a slow machine its errors would be what was normal before
     trial.make_live(sick)
     mark_stable(trial, sick)
@@ -248,6 +253,7 @@ def test_a_clock_that_is_wrong_by_an_hour(night: Night) -> None:
     assert "rolled_back" in night.told()
 
 
+@pytest.mark.both_homes
 def test_a_configuration_that_points_production_at_another_environment(night: Night) -> None:
     """The pinned identity is another one: exit 3 before anything changes, in the dry run too, and it is told."""
     book, trial = night.book, night.trial
@@ -263,6 +269,7 @@ def test_a_configuration_that_points_production_at_another_environment(night: Ni
     assert night.told() != []
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_ci_runs_again_with_the_same_bad_code(night: Night) -> None:
     """It is known under its new id: the gate stops it, guard announces it, holds (one in six hours), and says so."""
@@ -281,6 +288,7 @@ def test_ci_runs_again_with_the_same_bad_code(night: Night) -> None:
     assert {"rolled_back", "known_bad", "held"} <= set(night.told())
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_a_migration_applied_with_the_bad_version(night: Night) -> None:
     """Code is not rolled back over it: exit 3, the options are shown, the traffic stays, somebody is told."""
@@ -294,6 +302,7 @@ def test_a_migration_applied_with_the_bad_version(night: Night) -> None:
     assert night.told() == ["refused"]
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     """The proof is skipped because nothing works; the target fails, and the next stable version is the second hop."""
@@ -316,6 +325,7 @@ def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     assert "rolled_back" in night.told()
 
 
+@pytest.mark.both_homes
 @pytest.mark.long
 def test_flapping(night: Night) -> None:
     """Bad, rolled back, bad again, and again: one rollback, then holds; each end is told."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from grouping import group_of
 from other_days import SLOW, pick_of_other_days
 
 from extent import FILES, is_due
@@ -81,12 +82,20 @@ def test_the_slow_tests_that_take_turns_are_there() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is asked of the case of a parametrised test."""
+
+    marks: tuple[pytest.Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """What is asked of a collected test."""
 
     path: Path
     nodeid: str
     marks: tuple[pytest.Mark, ...] = ()
+    callspec: Case | None = None
 
     def get_closest_marker(self, name: str) -> pytest.Mark | None:
         return next((mark for mark in self.marks if mark.name == name), None)
@@ -104,6 +113,19 @@ def test_what_takes_turns_depends_on_the_suite() -> None:
     left = {id(item) for item in pick_of_other_days(items, TESTS, everything=False)}
     assert left < set(map(id, slow))
     assert len(left) in {4, 5}
+
+
+def test_a_case_takes_turns_with_the_family_that_it_is_marked_for() -> None:
+    """On hosts a drill counts among those of hosts, whichever family its function is of; one worker has all of them."""
+    nights = (pytest.mark.long.mark, pytest.mark.rotating("nights", 1).mark)
+    on_hosts = Case((pytest.mark.rotating("rules on hosts", 2).mark,))
+    named = [(f"test_it[{case}]", case) for case in ("cloudflare", "hosts", "cloudflare", "hosts")]
+    drills = [Collected(TESTS / "x.py", name, nights, on_hosts if case == "hosts" else None) for name, case in named]
+    left = pick_of_other_days(cast("list[pytest.Item]", drills), TESTS, everything=True)
+    assert len(left) == 1
+    assert left[0] in (drills[1], drills[3])
+    assert {group_of("tests/safety/test_scenarios.py", case) for case in ("hosts", "hosts-hold")} == {"stage on hosts"}
+    assert group_of("tests/drill/test_hosts_demo.py", "hosts") == "tests/drill/test_hosts_demo.py"
 
 
 def on_a_machine_without_programs(folder: Path, **variables: str) -> tuple[int, str]:

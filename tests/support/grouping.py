@@ -7,6 +7,8 @@ from pathlib import Path
 
 from xdist.scheduler import LoadFileScheduling
 
+from backout.twin.home import HOSTS
+
 from extent import ALL
 
 STAGES = 4
@@ -17,18 +19,26 @@ ON_STAGE = "drillbook: Drillbook"
 
 
 class GroupedScheduling(LoadFileScheduling):  # type: ignore[misc] # xdist tells no types
-    """As `--dist loadfile`, but one worker reads all sources, and some of them hold drills."""
+    """As `--dist loadfile`, but one worker reads all sources, some hold drills, and one those on hosts."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return group_of(nodeid.partition("::")[0])
+        file, _, name = nodeid.partition("::")
+        return group_of(file, case=name.partition("[")[2].rstrip("]"))
 
 
 @functools.cache
-def group_of(file: str) -> str:
-    """Return the name of a test file's group, given its path below the root: itself where it shares nothing costly."""
+def group_of(file: str, case: str = "") -> str:
+    """Return the name of a test file's group, given its path below the root: itself where it shares nothing costly.
+
+    Args:
+        file: its path.
+        case: the parameters of one of its tests.
+    """
     text = (ROOT / file).read_text(encoding="utf-8")
     if "source_trees" in text:
         return "all sources"
+    if ON_STAGE in text and HOSTS in case.split("-"):
+        return "stage on hosts"
     if ON_STAGE in text and ALL:
         return f"stage {_list_on_stage().index(file) % STAGES}"
     if ON_STAGE in text:

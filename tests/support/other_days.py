@@ -44,9 +44,16 @@ def name_function(item: pytest.Item, tests: Path) -> str:
 def _find_family(item: pytest.Item, tests: Path, slow: frozenset[str], *, everything: bool) -> tuple[str, int]:
     """Return which tests take turns with this one and in how many days each comes up; "" if it runs every day."""
     is_long = item.get_closest_marker("long") is not None
-    if everything and is_long and (mark := item.get_closest_marker("rotating")) is not None:
+    if everything and is_long and (mark := _find_rotation(item)) is not None:
         family, days = mark.args
         return str(family), int(days)
     if not everything and not is_long and name_function(item, tests) in slow:
         return "slow", SLOW_DAYS
     return "", 1
+
+
+def _find_rotation(item: pytest.Item) -> pytest.Mark | None:
+    """Return the mark `rotating` of a test, that of its own case before that of its function; None: it has none."""
+    case = getattr(item, "callspec", None)
+    own = [] if case is None else [mark for mark in case.marks if mark.name == "rotating"]
+    return own[0] if own else item.get_closest_marker("rotating")

@@ -71,8 +71,3 @@ def api(book: Drillbook, method: str, path: str, body: object = None) -> object:
         urllib.request.Request(url, data, headers, method=method), timeout=PATIENCE_S
     ) as answer:
         return json.loads(answer.read())["result"]
-
-
-def rotate(book: Drillbook, name: str, value: str) -> None:
-    """Change a secret as `wrangler secret put` does; the newest version has to be live."""
-    api(book, "PUT", "secrets", {"name": name, "text": value, "type": "secret_text"})

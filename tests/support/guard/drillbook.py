@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploying import deploy
 from kept import furnish, furnish_wrangler
@@ -25,9 +25,11 @@ from backout.journal.sqlite import SqliteJournal
 from backout.model.guard.signals import sum_counts
 from backout.providers.clock import SystemClock
 from backout.twin import remote
+from backout.twin.home import CLOUDFLARE
 from backout.twin.stage import VISIT_AT_MOST_S, Pace, Stage
 from backout.wiring.toolbox import make_toolbox
 
+from arranged import api, upload
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ in the twin's list of deployments and in its counts."""
 PAST = 240
 """Requests that a baseline needs before one error in it is a small share."""
 VISITORS_PER_S = 25.0
-LISTED = 10
-"""The provider lists so many deployments."""
+PACE = Pace(watch_s=25, error_rate_for_s=8, quiet_s=2)
+BAD = "throws-on-one-route"
 PROGRAM = Path(sys.executable).with_name("backout")
 
 
@@ -67,6 +69,10 @@ class Result:
 class Drillbook:
     """The stage, the two versions on it, and trials with a journal of their own each."""
 
+    home: ClassVar[str] = CLOUDFLARE
+    listed: ClassVar[int] = 10
+    """The provider lists so many deployments."""
+
     directory: Path
     stage: Stage = field(init=False)
     good: str = ""
@@ -81,9 +87,12 @@ class Drillbook:
 
     def __post_init__(self) -> None:
         """Lay out the folder."""
-        self.stage = Stage(self.directory / "stage", Pace(watch_s=25, error_rate_for_s=8, quiet_s=2))
+        self.stage = self._make_stage(self.directory / "stage")
         furnish(self.stage.directory / "twin")
-        furnish_wrangler(self.stage.directory / "wrangler")
+
+    def _make_stage(self, folder: Path) -> Stage:
+        furnish_wrangler(folder / "wrangler")
+        return Stage(folder, PACE)
 
     def open(self) -> None:
         """Start the twin and upload both versions; the good one is live in the end."""
@@ -93,7 +102,7 @@ class Drillbook:
         text = text.replace("below = 0.01", "below = 0.05").replace("[journal]", f"{GUARD}\n[journal]")
         text = text.replace("p99_at_most = 4.0", "p99_at_most = 50.0")
         self.stage.config_file.write_text(text, encoding="utf-8")
-        self.bad = self.stage.deploy("throws-on-one-route")
+        self.bad = self.stage.deploy(BAD)
         self.good = self.deploy("good")
 
     def deploy(self, variant: str) -> str:
@@ -101,6 +110,31 @@ class Drillbook:
         bundles = make_tools(self.stage.config_file).rollback.bundles
         assert bundles is not None
         return deploy(self.stage, variant, bundles.fetch(self.bad))
+
+    def deploy_bad_again(self) -> str:
+        """Deploy the bad version's code under a new id, as CI does when it runs again, and return the version."""
+        return self.deploy(BAD)
+
+    def upload_sick(self) -> str:
+        """Return a version that cannot reach its database; it is not live."""
+        return upload(self.trial(), self.good, without="HYPERDRIVE")
+
+    def upload_nameless(self, version: str) -> str:
+        """Upload this version's code so that answers do not say which version they are of, and return the version."""
+        return upload(self.trial(), version, without="CF_VERSION")
+
+    def rotate(self, name: str, value: str) -> None:
+        """Change a secret as `wrangler secret put` does; the newest version has to be live."""
+        api(self, "PUT", "secrets", {"name": name, "text": value, "type": "secret_text"})
+
+    def remove_secret(self, name: str) -> None:
+        """Remove a secret; the newest version has to be live."""
+        api(self, "DELETE", f"secrets/{name}")
+
+    def put_secrets_back(self) -> None:
+        """Make the good version live, and have the newest one with the stage's own secrets."""
+        self.deploy("good")
+        self.trial().make_live(self.good, force=True)
 
     @contextlib.contextmanager
     def fault(self, kind: str, target: str | None = None, **figures: float) -> Iterator[None]:
@@ -150,7 +184,7 @@ class Drillbook:
         deployments = self.trial().tools().deployments
         history = deployments.history()
         said = [number for number, deployment in enumerate(history) if deployment.message.startswith("[backout")]
-        for _ in range(LISTED - min(said) if said else 0):
+        for _ in range(self.listed - min(said) if said else 0):
             deployments.deploy(history[0].shares, message="pushed", force=True)
 
     def await_a_clean_past(self, version: str = "") -> None:
@@ -180,7 +214,7 @@ class Drillbook:
         if wal.exists():
             shutil.copy(wal, folder / "journal.sqlite-wal")
         text = self.stage.config_file.read_text(encoding="utf-8")
-        for name in ("twin/api-token", "database-url"):
+        for name in ("twin/api-token", "database-url", "twin/releases", "twin/access.log"):
             text = text.replace(f'"{name}"', f'"{self.stage.directory / name}"')
         (folder / "backout.toml").write_text(text, encoding="utf-8")
         return Trial(self, folder)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from backout.config.drills import Drill
+    from backout.twin.stage import Pace
 
 _PATIENCE_S: Final = 60.0
 _BREAKS_ANSWERS: Final = ("errors", "latency", "worker-crash")
@@ -142,14 +143,18 @@ class OnCloudflare:
 
 
 class OnHosts:
-    """A `Home` on a host behind Caddy."""
+    """A `Home` on a host behind Caddy.
+
+    Args:
+        pace: as of `Stage`.
+    """
 
     place: DrillPlace = DrillPlace.HOSTS
     bucket = "files"
     listed = 50
 
-    def __init__(self, directory: Path) -> None:
-        self._hosts = HostsStage(directory, tied=True)
+    def __init__(self, directory: Path, pace: Pace | None = None) -> None:
+        self._hosts = HostsStage(directory, pace, tied=True)
         self.stage: Stage = self._hosts
         self._own = ""
 
