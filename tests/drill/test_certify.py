@@ -227,14 +227,14 @@ def test_what_cannot_be_tried_is_refused_by_name(tmp_path: Path, database: str, 
 
 
 def test_code_that_runs_elsewhere_is_refused_by_name(tmp_path: Path) -> None:
-    """A trial has Workers alone; what says something without one is named."""
-    caddy = 'caddy = { releases = "releases", ports = [9100, 9199], run = "node server.js" }'
-    toml = f'[app]\nname = "shop"\n[environments.production]\nplatform = {{ provider = "caddy", {caddy} }}\n'
+    """A trial has Workers, and releases behind Caddy; what says something without one is named."""
+    commands = 'command = { history = ["./ask"], current = ["./look"], activate = ["./do"] }'
+    toml = f'[app]\nname = "shop"\n[environments.production]\nplatform = {{ provider = "command", {commands} }}\n'
     (tmp_path / "backout.toml").write_text(toml)
     (tmp_path / "new").mkdir()
     found = backout(tmp_path, "certify", "--old", "new", "--new", "new", "--after", "0001", "--dry-run")
     assert found.code == 2, found
-    assert "production runs elsewhere (caddy)" in found.err
+    assert "production runs elsewhere (command)" in found.err
     assert "backout db migrations check -e production" in found.err
 
 

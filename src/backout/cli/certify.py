@@ -30,9 +30,10 @@ Examples:
   backout certify --old ../before --new . --after 0007_note --requests certify.jsonl
   backout certify --new . -e production --dry-run          # what would be tried
   backout certify --new . -e production --on staging       # in your own staging instead of a local twin
+  backout certify --new build -e production --run 'node server.js' --env-file trial.env   # releases behind Caddy
 """,
 )
-@click.option("--new", metavar="DIR|VERSION", help="The new code: a folder for wrangler, or a version id.")
+@click.option("--new", metavar="DIR|VERSION", help="The new code: a folder for wrangler or a release, or an id.")
 @click.option("--old", metavar="DIR|VERSION", help="The code to return to; default: the live version.")
 @click.option("--migrations", type=_FILE, metavar="PATH", help="Default: those of the environment's tool.")
 @click.option(
@@ -44,6 +45,8 @@ Examples:
 @click.option("--statements", type=_FILE, metavar="FILE", help="What the old code sends: a log of Postgres, or SQL.")
 @click.option("--seed", type=_FILE, metavar="FILE", help="SQL with rows to begin with; default: certify.seed.")
 @click.option("--wrangler-env", metavar="NAME", help="The environment in the configuration of wrangler.")
+@click.option("--run", default="", metavar="COMMAND", help="Behind Caddy: runs a release; default: platform.caddy.run.")
+@click.option("--env-file", type=_FILE, metavar="FILE", help="Behind Caddy: the variables of releases in the trial.")
 @click.option("--on", metavar="ENV", help="Try it in this environment, which is not protected; default: a local twin.")
 @click.option("--restore", is_flag=True, help="Only put back what an interrupted trial --on ENV left there.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be tried, and start nothing.")
@@ -54,6 +57,7 @@ def certify(
     """Run the old code, migrate, run the new code, and return to the old code, on a local twin without a network.
 
     The twin's Workers reach its own parts alone, with secrets that are made up. Nothing is changed anywhere else.
+    Releases behind Caddy do, too, where this host lets a user deny a process the network; else the result says so.
     With --on ENV it takes place there, on an empty database; what was live, and the database, are put back.
     The result is what was seen. It is kept in the journal for 24 hours. Exit codes: 0 the old code runs again,
     1 it does not, and the failing statement is quoted, 5 staging could not be put back, 7 too little was seen.
@@ -107,8 +111,10 @@ def _show_staging_plan(shell: Shell, config: Config, place: Config, inputs: Tria
 def _show_plan(shell: Shell, config: Config, inputs: TrialInputs) -> int:
     rows = "rows copied from the database" if config.environment.certify.data == "clone" else "generated rows"
     names = [file.name for file in inputs.pending]
+    caddy = "a local twin of a host; its releases get no network where this host can deny it"
+    twin = caddy if config.environment.platform.caddy else "a local twin without a network"
     lines = [
-        "1. Start a local twin without a network.",
+        f"1. Start {twin}.",
         f"2. Build the schema up to {inputs.head or 'nothing'} ({len(inputs.before)} migrations), with {rows}.",
         f"3. Deploy there {_name(inputs.old)} and {_name(inputs.new)}.",
         f"4. Old code: {_count(inputs)}, twice.",
@@ -165,8 +171,9 @@ def _try(
         style = shell.output.talk
         shell.output.say(f"{style.dim(f'{time.monotonic() - began:5.1f} s')}  {text}")
 
-    say("start a twin without a network" if place is None else f"check {place.name}")
-    with open_stage(config, place) as stage:
+    twin = "a twin of a host" if config.environment.platform.caddy else "a twin without a network"
+    say(f"start {twin}" if place is None else f"check {place.name}")
+    with open_stage(config, place, inputs) as stage:
         say(f"schema up to {inputs.head or 'nothing'}, and rows")
         stage.prepare(inputs.before, inputs.seed, make_copy(config))
         say(f"deploy the old code: {inputs.old.name}")

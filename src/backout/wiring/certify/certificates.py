@@ -12,6 +12,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.files.bundles import FileBundleStore
 from backout.runbook.certify.certificates import is_about_old, list_counting
+from backout.wiring.caddy import open_home
 from backout.wiring.db.history import find_files
 from backout.wiring.platform import make_reader
 from backout.wiring.records import open_journal
@@ -31,7 +32,8 @@ def list_trials(
     The one that ended last comes last.
     """
     pending = set(report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK))
-    if not pending or not config.environment.platform.is_cloudflare:
+    platform = config.environment.platform
+    if not pending or not (platform.is_cloudflare or platform.caddy is not None):
         return ()
     try:
         journal = open_journal(config)
@@ -39,8 +41,11 @@ def list_trials(
         if not known:
             return ()
         files = [(file.name, file.checksum) for file in find_files(config).read() if file.name in pending]
-        reader = make_reader(config, within_s)
-        history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
+        if platform.caddy is not None:
+            history = open_home(config).make_deployments().history()
+        else:
+            reader = make_reader(config, within_s)
+            history = CloudflareDeployments(reader, config.account_id, platform.script).history()
         live = list_of_application(history)
         names = _list_names(config, live[0].main) if live else set()
         about = (state.head, tuple(files))
@@ -56,6 +61,8 @@ def list_trials(
 
 def _list_names(config: Config, version: str) -> set[str]:
     """Return what a certificate may call a version: its id, and the hash of its code where that is kept here."""
+    if config.environment.platform.caddy is not None:
+        return {version, open_home(config).make_releases().get(version).code_hash}
     application = f"{config.account_id}-{config.environment.platform.script}"
     kept = FileBundleStore(config.places.bundles, application).find(version)
     return {version} if kept is None else {version, hash_modules(kept.modules)}

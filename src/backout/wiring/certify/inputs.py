@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.certify.requests import make_requests, parse_requests
 from backout.errors import Refused, UsageError
+from backout.model.secrets import SecretValues
 from backout.model.setting import describe_setting
 from backout.model.value import Value
+from backout.providers.caddy.machine import LocalMachine
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.sql_migrations import SqlMigrations
 from backout.providers.postgres.schema.statements import StatementFile
 from backout.rules import SafetyRule
+from backout.wiring.caddy import open_home
+from backout.wiring.certify.hosts import HostsCertifyStage
 from backout.wiring.certify.staging import StagingStage
 from backout.wiring.db.history import find_folder, make_postgres_history
 from backout.wiring.platform import LateBundles, make_reader
+from backout.wiring.secrets import read_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +32,10 @@ if TYPE_CHECKING:
     from backout.model.database.compatibility import MigrationFile
     from backout.wiring.certify.twin import CertifyStage, Code
 
+    AnyStage = CertifyStage | HostsCertifyStage | StagingStage
+
 _LIVE_WITHIN_S = 30.0
+NO_VALUES: Final = SecretValues({})
 _REQUESTS_HINT = "docs/certify.md shows the lines; `certify.requests` in backout.toml names the file"
 
 
@@ -52,6 +60,8 @@ class TrialOptions(Value, frozen=True):
         migrations: a folder or a file; None: those of the configured tool.
         after: the last migration that the old code runs with; None: the database's head.
         requests, statements, seed: files; None: those of the configuration.
+        run: what runs a release on hosts; "": as the configuration says.
+        env_file: of variables that releases have in a trial on hosts, None: of none.
     """
 
     new: str
@@ -61,6 +71,8 @@ class TrialOptions(Value, frozen=True):
     requests: Path | None = None
     statements: Path | None = None
     seed: Path | None = None
+    run: str = ""
+    env_file: Path | None = None
 
 
 class TrialInputs(Value, frozen=True):
@@ -70,6 +82,8 @@ class TrialInputs(Value, frozen=True):
         before: the migrations that the old code runs with; `head` is the last one.
         pending: those that are tried.
         known: statements of the old code, from a file; those in its code come beside.
+        run: what runs a release on hosts, "" for Workers.
+        variables: that releases on hosts have.
     """
 
     old: Source
@@ -79,6 +93,8 @@ class TrialInputs(Value, frozen=True):
     requests: tuple[TrialRequest, ...]
     known: tuple[str, ...]
     seed: str
+    run: str = ""
+    variables: SecretValues = NO_VALUES
 
     @property
     def head(self) -> str:
@@ -96,16 +112,18 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions, place: Conf
 
     Raises:
         UsageError: a file or folder is missing or cannot be read, the head is none of the migrations, or the code runs
-            elsewhere than on Workers.
+            elsewhere than on Workers or behind Caddy.
         AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
     """
     settings, platform = config.environment.certify, config.environment.platform
-    if not platform.is_cloudflare:
+    if not platform.is_cloudflare and platform.caddy is None:
         raise UsageError(
-            f"a trial runs code as Workers on a local twin, and {config.name} runs elsewhere ({platform.provider})",
+            f"a trial runs code as Workers or releases on a local twin, and {config.name} runs elsewhere "
+            f"({platform.provider})",
             where=f"{config.path.name}: environments.{config.name}.platform",
             hint=f"backout db migrations check -e {config.name}  # whether old code runs after them, by their SQL",
         )
+    _check_options(config, options, place)
     _check_database(config, options)
     if place is not None and settings.data == "clone":
         raise UsageError(
@@ -122,8 +140,8 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions, place: Conf
     seed = settings.seed if options.seed is None else folder / options.seed
     statements = StatementFile(folder / options.statements).read() if options.statements is not None else ()
     return TrialInputs(
-        old=_find_live(place or config) if options.old is None else _find_source(folder, options.old),
-        new=_find_source(folder, options.new),
+        old=_find_live(place or config) if options.old is None else _find_source(config, folder, options.old),
+        new=_find_source(config, folder, options.new),
         before=before,
         pending=pending,
         requests=_make_requests(config)
@@ -131,7 +149,27 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions, place: Conf
         else parse_requests(_read_text(named, _REQUESTS_HINT), named.name),
         known=tuple(statement.sql for statement in statements),
         seed=_read_text(seed, "certify.seed") if seed is not None else "",
+        run=options.run or (platform.caddy.run or "" if platform.caddy else ""),
+        variables=NO_VALUES if options.env_file is None else read_values(config, folder / options.env_file),
     )
+
+
+def _check_options(config: Config, options: TrialOptions, place: Config | None) -> None:
+    """Raise UsageError for what does not belong together on the environment's platform."""
+    caddy = config.environment.platform.caddy
+    if caddy is None:
+        if options.run or options.env_file is not None:
+            what = "--run and --env-file are for releases behind Caddy"
+            raise UsageError(what, where=config.name, hint="leave them out: secrets of Workers are made up")
+        return
+    if place is not None:
+        raise UsageError("a trial of releases takes place on a local twin", where="--on", hint="leave --on out")
+    if not (options.run or caddy.run):
+        raise UsageError(
+            "what runs a release in a trial is not known: here units or commands of yours do",
+            where=f"{config.path.name}: environments.{config.name}.platform.caddy",
+            hint="backout certify --new DIR --run 'node server.js'  # what a unit's ExecStart= has",
+        )
 
 
 _BY_HAND: Final = {
@@ -163,10 +201,11 @@ def _check_database(config: Config, options: TrialOptions) -> None:
         )
 
 
-def deploy(
-    stage: CertifyStage | StagingStage, config: Config, source: Source, wrangler_environment: str | None
-) -> Code:
+def deploy(stage: AnyStage, config: Config, source: Source, wrangler_environment: str | None) -> Code:
     """Bring code onto the stage. Raises as `deploy_folder`, `upload` and `use_version` of the stage."""
+    if isinstance(stage, HostsCertifyStage):
+        assert source.folder is not None
+        return stage.deploy_folder(source.folder, config.environment.secrets.required)
     if isinstance(stage, StagingStage):
         if source.folder is None:
             return stage.use_version(source.version)
@@ -177,8 +216,10 @@ def deploy(
     return stage.upload(_fetch_bundle(config, source.version))
 
 
-def open_stage(config: Config, place: Config | None) -> CertifyStage | StagingStage:
+def open_stage(config: Config, place: Config | None, inputs: TrialInputs) -> AnyStage:
     """Return where the trial takes place: a local twin, or the environment `place`."""
+    if config.environment.platform.caddy is not None:
+        return HostsCertifyStage(inputs.run, inputs.variables)
     if place is None:
         from backout.wiring.certify.twin import CertifyStage
 
@@ -246,10 +287,12 @@ def _split(files: tuple[MigrationFile, ...], head: str) -> tuple[tuple[Migration
     return files[:at], files[at:]
 
 
-def _find_source(folder: Path, named: str) -> Source:
+def _find_source(config: Config, folder: Path, named: str) -> Source:
     path = folder / named
     if path.is_dir():
         return Source(named, path)
+    if config.environment.platform.caddy is not None and named.isalnum():
+        return _find_release(config, named, f"release {named}")
     if "/" in named or path.exists():
         raise UsageError(
             "no such folder", where=named, hint="name a folder with wrangler's configuration, or a version id"
@@ -257,11 +300,27 @@ def _find_source(folder: Path, named: str) -> Source:
     return Source(f"version {named}", version=named)
 
 
+def _find_release(config: Config, release: str, name: str) -> Source:
+    """Return the code of a release that lies on this host. Raises UsageError: it lies on others."""
+    for host in open_home(config).hosts:
+        if isinstance(host.releases.machine, LocalMachine):
+            return Source(name, host.releases.get_code(host.releases.get(release).id), release)
+    raise UsageError(
+        f"the code of {name} lies on other hosts",
+        where=config.name,
+        hint="`backout certify --new DIR --old DIR`, with a folder of that code on this one",
+    )
+
+
 def _find_live(config: Config) -> Source:
     from backout.providers.cloudflare.deployments import CloudflareDeployments
 
-    reader = make_reader(config, _LIVE_WITHIN_S)
-    history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
+    is_hosts = config.environment.platform.caddy is not None
+    if is_hosts:
+        history = open_home(config).make_deployments().history()
+    else:
+        reader = make_reader(config, _LIVE_WITHIN_S)
+        history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
     if not history:
         raise UsageError(
             "nothing is live, so there is no old code",
@@ -269,6 +328,8 @@ def _find_live(config: Config) -> Source:
             hint="`backout certify --new DIR --old DIR` names it",
         )
     live = history[0].main
+    if is_hosts:
+        return _find_release(config, live, f"release {live}, which is live")
     return Source(f"version {live}, which is live", version=live)
 
 

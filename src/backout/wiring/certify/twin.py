@@ -197,15 +197,22 @@ class TwinApplication:
         ingress_url: where it answers.
         switch: makes "old" or "new" live.
         list_refused: returns what the twin refused.
+        host: the Host header that leads to the application; "": that of the Worker.
     """
 
     def __init__(
-        self, ingress_url: str, switch: Callable[[str], None], list_refused: Callable[[], tuple[str, ...]]
+        self,
+        ingress_url: str,
+        switch: Callable[[str], None],
+        list_refused: Callable[[], tuple[str, ...]],
+        *,
+        host: str = "",
     ) -> None:
         address = urlsplit(ingress_url)
         self._address = (address.hostname or "127.0.0.1", address.port)
         self.switch = switch
         self.list_refused = list_refused
+        self._host = host or f"{SCRIPT}.localhost:{self._address[1]}"
 
     def send(self, request: TrialRequest, number: int) -> TrialAnswer:
         """Send a request and return its answer."""
@@ -218,9 +225,7 @@ class TwinApplication:
             body = msgspec.json.encode(request.body)
             headers.setdefault("content-type", "application/json")
         try:
-            connection.request(
-                request.method, request.path, body, {**headers, "Host": f"{SCRIPT}.localhost:{self._address[1]}"}
-            )
+            connection.request(request.method, request.path, body, {**headers, "Host": self._host})
             answer = connection.getresponse()
             return TrialAnswer(number, answer.status, _parse(answer.read(_MOST_BYTES)))
         except (OSError, http.client.HTTPException, ValueError):
