@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from caddy_home import caddy_home, get_last, wait_for_visits
 
+from backout.model.version import Mark, VersionId, VersionMark
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -82,6 +84,27 @@ def test_the_card_has_the_line_that_puts_a_split_back(shop: CaddyShop) -> None:
     shares = {each["id"]: each["share"] for each in shop.run("release", "list", "--json").json["releases"]}  # type: ignore[attr-defined]
     assert shares == {each["id"]: each["share"] for each in before}  # type: ignore[attr-defined]
     assert sorted(shares.values()) == [10.0, 90.0]
+
+
+def mark_stable(shop: CaddyShop, release: str) -> None:
+    """Have a release proven stable just now."""
+    tools = shop.tools()
+    code_hash, now = tools.versions.detail(release).code_hash, tools.clock.now()
+    stable = VersionMark(Mark.STABLE, VersionId(release), code_hash, now, "guard-1", "it was well")
+    tools.marks.mark("production", stable, actor="ops@host")
+
+
+def test_where_backout_cannot_act_it_says_what_to_type_on_a_host(shop: CaddyShop) -> None:
+    """The line that makes the stable release live, and none of another platform's."""
+    good = str(shop.push("good").json["live"])
+    mark_stable(shop, good)
+    shop.push("better")
+    file = shop.host.folder / "backout.toml"
+    missing = 'database = { provider = "postgres", url_file = "missing", migrations = "prisma" }'
+    file.write_text(file.read_text().replace("protected = false", f"protected = false\n{missing}"))
+    said = shop.run("panic", code=None).err
+    assert f"ln -s {good}/alone .by-hand && mv -T .by-hand live" in said
+    assert "npx" not in said
 
 
 @pytest.mark.long

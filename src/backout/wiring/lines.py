@@ -33,6 +33,9 @@ def _make_place(config: Config) -> Place:
 
 def make_equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
+    other = find_other_platform(config)
+    if other is not None:
+        return other.list_equivalents()
     from backout.providers.cloudflare import lines
 
     return lines.make_equivalents(_make_place(config))
