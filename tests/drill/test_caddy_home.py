@@ -11,6 +11,8 @@ from caddy_home import caddy_home, get_last, wait_for_visits
 
 from backout.model.version import Mark, VersionId, VersionMark
 
+from private import write_private
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -84,6 +86,26 @@ def test_the_card_has_the_line_that_puts_a_split_back(shop: CaddyShop) -> None:
     shares = {each["id"]: each["share"] for each in shop.run("release", "list", "--json").json["releases"]}  # type: ignore[attr-defined]
     assert shares == {each["id"]: each["share"] for each in before}  # type: ignore[attr-defined]
     assert sorted(shares.values()) == [10.0, 90.0]
+
+
+def test_the_card_has_the_line_that_reads_the_newest_migration(tmp_path: Path) -> None:
+    """As on any platform: the database is the application's, wherever its code runs; its URL is read, never shown."""
+    database = 'database = { provider = "postgres", url_file = "url", migrations = "prisma" }\n'
+    write_private(tmp_path / "url", "postgres://127.0.0.1:1/none")
+    with caddy_home(tmp_path, database) as shop:
+        shop.push("good")
+        card = shop.run("card").out
+    assert "_prisma_migrations" in card.partition("What was applied to the database last")[2]
+    assert f'export DATABASE_URL="$(cat {tmp_path / "url"})"' in card.partition("Once in a shell")[2]
+
+
+def test_the_card_says_of_secrets_what_is_so_on_a_host(shop: CaddyShop) -> None:
+    """No number of another platform's API: the link is replaced without a question."""
+    mark_stable(shop, str(shop.push("one").json["live"]))
+    shop.push("two")
+    card = " ".join(shop.run("card").out.split())
+    assert "its old value comes back, and the line does not ask" in card
+    assert "10220" not in card
 
 
 def mark_stable(shop: CaddyShop, release: str) -> None:

@@ -43,9 +43,6 @@ def make_equivalents(config: Config) -> Equivalents:
 
 def make_card_lines(config: Config) -> CardLines:
     """Return the lines of the environment's card; of secrets only where they are."""
-    other = find_other_platform(config)
-    if other is not None:
-        return _add_places(config, other.list_card_lines())
     from backout.providers.cloudflare import lines
 
     platform, database = config.environment.platform, config.environment.database
@@ -56,6 +53,11 @@ def make_card_lines(config: Config) -> CardLines:
         database_file=str(database.url_file) if database and database.url_file else None,
         migrations=database.migrations if database else "",
     )
+    other = find_other_platform(config)
+    if other is not None:
+        listed = other.list_card_lines()
+        setup = (*listed.setup, *lines.list_database_setup(sources))
+        return _add_places(config, replace(listed, setup=setup, database=lines.list_database_lines(sources)))
     return _add_places(config, lines.make_card_lines(_make_place(config), sources))
 
 

@@ -26,6 +26,7 @@ class CardLines(Value, frozen=True):
             `{message}`; each of them alone does it. One with `{version}` is for a version at 100 %.
         put_back: templates with `{deployment}`, which make live again what was; for shares that no line of `deploy`
             can give.
+        caution: what to know before a version is made live by them.
         fence: commands that open the database where a fence stands around it.
         places: (what, where) of files.
         people: (who, how to reach them).
@@ -36,6 +37,7 @@ class CardLines(Value, frozen=True):
     live: tuple[str, ...] = ()
     deploy: tuple[str, ...] = ()
     put_back: tuple[str, ...] = ()
+    caution: str = ""
     health: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     database: tuple[str, ...] = ()

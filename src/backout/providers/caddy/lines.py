@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from backout.model.incident.card import CardLines
@@ -17,6 +17,12 @@ from backout.providers.line_templates import VERSION, make_template
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+_CAUTION: Final = (
+    "A release runs with the secrets that it was made with: where one changed since, its old value comes back, and the "
+    "line does not ask. Nor does it start a release that does not run."
+)
 
 
 class Place(Value, frozen=True):
@@ -64,6 +70,7 @@ def make_card_lines(places: Sequence[Place], health_url: str) -> CardLines:
             *(_show(place) for place in places),
             *(_go_to(place, line) for place, line in zip(places, ledgers, strict=True)),
         ),
+        caution=_CAUTION,
         health=(_ask(health_url),) if health_url else (),
     )
 

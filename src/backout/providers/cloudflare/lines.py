@@ -31,6 +31,10 @@ _PAGE: Final = (
     "npx wrangler versions deploy VERSION@100% --name {name} -y"
 )
 _JSON: Final = "-H 'Content-Type: application/json'"
+_CAUTION: Final = (
+    "The answer 10220 means: a secret changed since, and its old value would come back with the version. That is a "
+    "decision. curl stops there; wrangler with -y says yes by itself."
+)
 _HEADS: Final = {
     "prisma": "\nSELECT migration_name, finished_at FROM _prisma_migrations"
     "\nWHERE rolled_back_at IS NULL ORDER BY started_at DESC LIMIT 3",
@@ -132,14 +136,24 @@ def make_card_lines(place: Place, sources: Sources) -> CardLines:
             f"{_TOKEN}\n  curl -sS -H @- {_JSON} {posted} --data '\n{body}'",
             f"npx wrangler versions deploy {{words}} \\\n  --name {name} -y --message {{message}}",
         ),
+        caution=_CAUTION,
         health=(place.health(),) if place.health_url else (),
         secrets=(f"npx wrangler secret list --name {name}", listed.format(what="secrets")),
-        database=tuple(
-            f'psql "${{DATABASE_URL%%\\?*}}" -Atc "{query}"'
-            for tool, query in _HEADS.items()
-            if tool == sources.migrations
-        ),
+        database=list_database_lines(sources),
     )
+
+
+def list_database_lines(sources: Sources) -> tuple[str, ...]:
+    """Return what reads the newest migrations, () where the tool keeps none that is known."""
+    query = _HEADS.get(sources.migrations)
+    return () if query is None else (f'psql "${{DATABASE_URL%%\\?*}}" -Atc "{query}"',)
+
+
+def list_database_setup(sources: Sources) -> tuple[str, ...]:
+    """Return what a shell needs before them; the secret is read where it is, never shown."""
+    if sources.migrations not in _HEADS:
+        return ()
+    return (_format_secret("DATABASE_URL", sources.database_env, sources.database_file),)
 
 
 def _list_setup(place: Place, sources: Sources) -> Iterator[str]:
@@ -148,8 +162,7 @@ def _list_setup(place: Place, sources: Sources) -> Iterator[str]:
     if place.api_base_url != CLOUDFLARE_API:
         yield f"export CLOUDFLARE_API_BASE_URL={shlex.quote(place.api_base_url)}"
     yield _format_secret("CLOUDFLARE_API_TOKEN", sources.token_env, sources.token_file)
-    if sources.migrations in _HEADS:
-        yield _format_secret("DATABASE_URL", sources.database_env, sources.database_file)
+    yield from list_database_setup(sources)
     yield f"API={shlex.quote(place.api_base_url)}/accounts/{shlex.quote(place.account_id)}"
     yield f"API=$API/workers/scripts/{place.name}"
 

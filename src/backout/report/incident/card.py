@@ -24,10 +24,6 @@ KNOWN = "What is known of versions"
 NOT_PROVED = "not-proved"
 """The word for a failed proof, in addition to those of marks."""
 MESSAGE = "by hand, from the card"
-SECRETS = (
-    "The answer 10220 means: a secret changed since, and its old value would come back with the version. That is a "
-    "decision. curl stops there; wrangler with -y says yes by itself."
-)
 
 
 def format_card(card: Card) -> Markdown:
@@ -74,7 +70,7 @@ def _format_rollback(card: Card) -> Markdown:
     text = _wrap_prose(card.why)
     for note in card.notes:
         text += _wrap_prose(note, indent="- ", hanging="  ")
-    text += [md(""), *_wrap_prose(SECRETS)]
+    text += [md(""), *_wrap_prose(card.lines.caution)] if card.lines.caution else []
     return _format_section(
         f"Roll back to {card.target}", list_deploy_lines(card.lines, (Share(VersionId(card.target), 100.0),)), text
     )
