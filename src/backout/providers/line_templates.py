@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 VERSION: Final = "5f0c2d9b41e7a836"
-"""Stands for the id of a version or a deployment in a line that becomes a template: an id that none has, which no shell needs quotes for."""
+"""Stands for the id of a version or deployment in a line that becomes a template: one that none has, and that no shell
+needs quotes for."""
 
 
 def make_template(line: str, name: str = "version") -> str:
