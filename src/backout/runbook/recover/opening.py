@@ -63,9 +63,9 @@ _ACCEPTED: Final = (
 )
 
 
-OPENING: Final = "opening"
+MAY_OPEN: Final = "opening"
 """In the progress of the step: roles may be let in from then on."""
-OPENED: Final = "opened"
+IS_OPEN: Final = "opened"
 """Likewise: they are, since then at the latest."""
 
 
@@ -189,7 +189,7 @@ class Open(Action[OpenStep, OpenResult]):
         fence, run = get_fence(self._tools), context.run
         mark, told = read_own_fence(self._tools, run), context.last_progress()
         if told is None:  # a kill right behind the opening leaves at least this
-            context.progress({OPENING: self._tools.tools.clock.now()})
+            context.progress({MAY_OPEN: self._tools.tools.clock.now()})
         if mark is not None:
             fence.open(mark)
         if read_own_fence(self._tools, run) is not None:
@@ -200,10 +200,10 @@ class Open(Action[OpenStep, OpenResult]):
     def _note_open(self, context: StepContext) -> float:
         """Note that roles are let in, whatever the trial write shows, and return since when: of the first attempt."""
         told = context.last_progress()
-        if told is not None and OPENED in told:
-            return decode_values(told[OPENED], float)
+        if told is not None and IS_OPEN in told:
+            return decode_values(told[IS_OPEN], float)
         now = self._tools.tools.clock.now()
-        context.progress({OPENED: now})
+        context.progress({IS_OPEN: now})
         return now
 
     def _try_write(self, run: str) -> str:

@@ -29,7 +29,7 @@ from backout.ports import find_result, list_progress
 from backout.report.times import format_time
 from backout.runbook.objects.undo import plan_undo_of
 from backout.runbook.recover.lift import is_lifting, open_again
-from backout.runbook.recover.opening import OPENED
+from backout.runbook.recover.opening import IS_OPEN
 from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_by_hand, make_mark
 from backout.runbook.recover.tools import LIFTED, LIFTING, look_how_far
 from backout.runbook.recovery.restore import plan_undo as plan_database_undo
@@ -110,7 +110,7 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
         raise Refused("it is being given up", where=run.id, options=options)
     planned, order = run.plan.arguments(MaintenanceStep), run.plan.arguments(RecoverReportStep)
     told = list_progress(box.journal, run, OpenStep) if run.plan.has(OpenStep) else []
-    is_open = any(OPENED in each for each in told) or find_result(box.runs, run.id, OpenStep) is not None
+    is_open = any(IS_OPEN in each for each in told) or find_result(box.runs, run.id, OpenStep) is not None
     may_be_written = is_open or bool(told)  # somebody may have been let in since the restore
     database = _plan_database(tools, run, make_mark(tools, f"undo {run.id}"), is_open=may_be_written)
     objects = _plan_objects(tools, run)
