@@ -100,8 +100,8 @@ def test_the_plan_names_the_releases_and_what_runs_them(project: Path) -> None:
     assert refused.code == 2
     assert "--run" in refused.err
     assert backout(project, *CERTIFY, "--dry-run", "--run", "node server.cjs").code == 0
-    elsewhere = backout(project, *CERTIFY, "--dry-run", "--on", "production")
-    assert elsewhere.code == 2
+    for more in (("--on", "production"), ("--wrangler-env", "production")):
+        assert backout(project, *CERTIFY, "--dry-run", "--run", "node server.cjs", *more).code == 2
 
 
 _KIND = 'provider = "postgres", url_env = "DATABASE_URL", migrations = "prisma", migrations_path = "m"'

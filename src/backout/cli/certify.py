@@ -70,6 +70,8 @@ def certify(
         return _restore(shell, place)
     if typed["new"] is None:
         raise UsageError("the new code is missing", where="--new", hint="backout certify --new DIR")
+    if wrangler_env is not None and not config.environment.platform.is_cloudflare:
+        raise UsageError("wrangler deploys no code here", where="--wrangler-env", hint="leave it out")
     inputs = read_inputs(config, shell.folder, TrialOptions(**typed), place)
     if dry_run:
         return _show_staging_plan(shell, config, place, inputs) if place else _show_plan(shell, config, inputs)
