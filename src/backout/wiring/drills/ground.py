@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from backout.analysis.drills import has_lull
 from backout.config.drills import UNGUARDED
 from backout.config.scalars import Duration
 from backout.config.schema.drill import OF_A_WORKER, WatchPart
@@ -235,10 +236,14 @@ class Ground:
             rows = tools.traffic.read(since, now).counts if now - since >= baseline_s else ()
             requests, errors = sum_counts(row for row in rows if row.version == version)
             others = {row.second for row in rows if row.version != version and row.requests}
+            live_s = now - since - len(others)
             if errors > requests * _FEW_ERRORS:
                 self.mark_disturbed()
-            elif now - since - len(others) >= baseline_s and requests >= _ENOUGH * rate_per_s * baseline_s:
-                return
+            elif live_s >= baseline_s and requests >= _ENOUGH * rate_per_s * baseline_s:
+                by_second = {row.second: row.requests for row in rows if row.version == version}
+                if drill.file.bad.slower_than is None or not has_lull(by_second, live_s, now):
+                    return
+                self.mark_disturbed()
             time.sleep(_POLL_S)
         raise BackoutError("the good version does not come to rest", where="the drill")
 
