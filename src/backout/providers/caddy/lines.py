@@ -93,7 +93,7 @@ def _write_page(place: Place) -> str:
 
 
 def _run_there(command: str, place: Place) -> str:
-    """Return a command of the operator's, word by word as backout runs it."""
+    """Return a command of the operator's, word by word as it is run."""
     return _go_to(place, " ".join(_put_in(word, place) for word in shlex.split(command))) if command else ""
 
 

@@ -163,7 +163,7 @@ def _check_options(config: Config, options: TrialOptions, place: Config | None) 
             raise UsageError(what, where=config.name, hint="leave them out: secrets of Workers are made up")
         return
     if place is not None:
-        raise UsageError("a trial of releases takes place on a local twin", where="--on", hint="leave --on out")
+        raise UsageError("a trial of releases takes place on a local twin", where="--on", hint="leave the option out")
     if not (options.run or caddy.run):
         raise UsageError(
             "what runs a release in a trial is not known: here units or commands of yours do",
