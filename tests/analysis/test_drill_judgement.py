@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backout.analysis.drills import BadAnswers, find_bad, has_lull, judge_drill, list_due, summarize_drills
+from backout.analysis.drills import BadAnswers, find_bad, judge_drill, list_due, summarize_drills
 from backout.model.drill import (
     DrillAction,
     DrillPlace,
@@ -112,11 +112,3 @@ def test_drills_that_are_due() -> None:
         ("killed", "its newest run, 24 h ago, was interrupted"),
         ("missed", "its newest run, 24 h ago, missed"),
     ]
-
-
-def test_a_past_with_a_lull_is_no_past_to_be_slow_beside() -> None:
-    """What comes now would be called a crowd: `slow-tail` was held after drills in which hardly anybody came."""
-    steady = {second: 45 + second % 11 for second in range(100)}
-    assert not has_lull(steady, 100.0, 100)
-    assert not has_lull(steady, 90.0, 100), "a version that was live for a part of it alone"
-    assert has_lull({second: number for second, number in steady.items() if second >= 40}, 100.0, 100)

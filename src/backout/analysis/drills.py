@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from backout.model.drill import DrillRecord, Expected, Limits, Measured, Visit
 
 _SERVER_ERROR = 500
-_NOW_S, _STEADY = 10, 1.25
-"""How many seconds are now, and how many times as many requests may come in them: half of what guard calls a crowd."""
 
 
 class BadAnswers(Value, frozen=True):
@@ -50,25 +48,6 @@ class DrillSummary(Value, frozen=True):
     rto_s: float | None
     verify_s: float | None
     bad_requests: float | None
-
-
-def has_lull(requests: Mapping[int, int], live_s: float, until: int) -> bool:
-    """Whether far fewer requests came on the average than do now: guard takes what comes now for a crowd then.
-
-    A crowd alone makes answers slower, so a version that is slow beside one is held.
-
-    Args:
-        requests: by second (Unix).
-        live_s: for how long the version that answered them was live.
-        until: the second (Unix) up to which they are counted.
-
-    >>> has_lull({second: 20 if second < 30 else 50 for second in range(60)}, 60.0, 60)
-    True
-    >>> has_lull({second: 50 for second in range(60)}, 60.0, 60)
-    False
-    """
-    now = sum(requests.get(second, 0) for second in range(until - _NOW_S, until)) / _NOW_S
-    return now > _STEADY * sum(requests.values()) / live_s
 
 
 def is_bad(visit: Visit, bad: BadAnswers) -> bool:
