@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,15 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_bad_release_is_found_and_rolled_back(folder: Path) -> None:
-    """The record is the one that `backout.demo/1` promises; nothing runs afterwards, and the report is there."""
+    """The record is the one that `backout.demo/1` promises; nothing runs afterwards, and the report is there.
+
+    The folder lies in a working copy, as that of `make demo` does: no release is of a commit that it lacks.
+    """
+    for words in (
+        ("init", "-q"),
+        ("-c", "user.name=dev", "-c", "user.email=d@e", "commit", "-q", "--allow-empty", "-m", "a"),
+    ):
+        subprocess.run((shutil.which("git") or "git", *words), cwd=folder, check=True, timeout=PATIENCE_S)
     done = run(folder, "demo", "--home", "hosts", "--json")
     (line,) = done.stdout.splitlines() or [done.stderr]
     record = json.loads(line)

@@ -129,7 +129,8 @@ class HostsStage(Stage):
         return (
             *("backout", "release", "push", str(folder), "-e", ENVIRONMENT, "--config", str(self.config_file)),
             *("--env-file", str(self._secrets), "-m", variant, "--json", "--no-input"),
-            *("--commit", code),  # each variant stands for a commit of its own, whatever is checked out around it
+            # Each variant stands for a commit of its own, which is none of what is checked out around it.
+            *("--commit", f"variant-{code[:12]}"),
         )
 
     def push(self, variant: str, variables: Mapping[str, str]) -> Push:
