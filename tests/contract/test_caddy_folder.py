@@ -87,10 +87,13 @@ def test_what_a_killed_push_left_is_removed_and_never_one_that_is_under_way(tmp_
     releases, others = (HostReleases((host,), SystemClock()) for _ in range(2))
     assert others.clear() == ()
     first = releases.push(source, ReleaseNote(), SecretValues({"TOKEN": "canary"}))
-    for name, held, old in (("1", "app", False), ("2", "app", True), ("3", "environment", False)):
+    young, aged, holding = (digit * 16 for digit in "123")
+    another = "\x1b[2Jof-another-tool"
+    for name, held, old in ((young, "app", False), (aged, "app", True), (holding, "environment", False)):
         (place / f".incoming-{name}" / held).mkdir(parents=True)
         os.utime(place / f".incoming-{name}", (1.0, 1.0) if old else None)
-    wanted = [str(place / f".incoming-{name}") for name in ("2", "3")]
+    (place / f".incoming-{another}" / "environment").mkdir(parents=True)
+    wanted = [str(place / f".incoming-{name}") for name in (aged, holding)]
     assert [(each.where, each.is_gone) for each in others.clear(dry_run=True)] == [(each, False) for each in wanted]
     cleared: list[tuple[str, bool]] = []
     waiting = threading.Thread(target=lambda: cleared.extend((each.where, each.is_gone) for each in others.clear()))
@@ -109,7 +112,7 @@ def test_what_a_killed_push_left_is_removed_and_never_one_that_is_under_way(tmp_
     assert cleared == [(each, True) for each in wanted]
     assert [each.id for each in store.list()] == [second.id, first.id]
     assert store.read_environment(second.id).reveal("TOKEN") == "canary"
-    assert [each.name for each in place.glob(".incoming-*")] == [".incoming-1"]
+    assert {each.name for each in place.glob(".incoming-*")} == {f".incoming-{young}", f".incoming-{another}"}
 
 
 @pytest.mark.parametrize("ssh", ["", '[environments.production.platform.caddy.hosts.web1]\nssh = "web1.example.com"\n'])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
+from values import replace
 
 from backout.cli.drill.run import _Log as Log
 from backout.cli.drill.run import _perform_in_pairs as perform_in_pairs
 from backout.cli.drill.run import _Performer as Performer
+from backout.config.scalars import Duration
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
+from backout.model.guard.signals import Counts, CountsPage
 from backout.providers.clock import SystemClock
 from backout.wiring.drills.catalogue import load_drills
 from backout.wiring.drills.ground import Ground
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.config.drills import Drill
+    from backout.runbook.toolbox import Toolbox
 
 
 class Place(Ground):
@@ -137,3 +142,28 @@ def test_nobody_comes_to_a_place_that_was_stopped(tmp_path: Path) -> None:
     with pytest.raises(BackoutError, match="it was stopped"):
         place.welcome(50)
     assert place.welcome(0) is None
+
+
+class Turns:
+    """A source of counts in whose last ten seconds another version answered, too, until it is asked again."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, since: int, until: int) -> CountsPage:
+        own = [Counts("good", second, 50, 0) for second in range(since, until)]
+        other = [] if self.asked else [Counts("other", until - 10, 5, 0)]
+        self.asked.append((since, until))
+        return CountsPage((*own, *other), until)
+
+
+@pytest.mark.parametrize(("name", "waits"), [("slow-tail", True), ("throws", False)])
+def test_a_drill_about_slow_answers_waits_for_a_past_of_its_own(tmp_path: Path, name: str, waits: bool) -> None:
+    """Guard takes what comes to one version alone for a crowd, beside which a slow one is held."""
+    place, turns = Ground(tmp_path, lambda _: None), Turns()
+    drill = next(each for each in load_drills(tmp_path) if each.name == name)
+    part = replace(drill.file, watch=replace(drill.file.watch, baseline=Duration(1)))
+    tools = cast("Toolbox", SimpleNamespace(traffic=turns))
+    place.await_past(tools, replace(drill, file=part), "good")
+    assert (len(turns.asked) > 1) is waits
+    assert (turns.asked[-1][0] > turns.asked[0][0]) is waits

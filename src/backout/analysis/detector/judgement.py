@@ -133,7 +133,7 @@ class Judge:
                 Cause.OUTSIDE,
                 f"{lead.sentence()}, but so far the old version beside it does much the same",
             )
-        outside = self.probes.excuse_requests(now) if self.counted.is_cut_over else None  # a split has both versions
+        outside = self._excuse_requests(now)
         if outside is not None:
             self.confirming = None
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE, f"{outside}; {reason}"
@@ -172,6 +172,10 @@ class Judge:
         both = ((counted.errors, counted.requests), (errors, requests))
         return counted.get_noninferiority().find_shared_trouble(*both) is not None
 
+    def _excuse_requests(self, now: float) -> str | None:
+        """Return what requests may fail for in a cut-over, None for nothing; a split has both versions to compare."""
+        return self.probes.excuse_requests(now) if self.counted.is_cut_over else None
+
     def _judge_shift(self, now: float) -> tuple[Verdict, Cause, str] | None:
         """Return the verdict that a shift alone leads to, or None."""
         worst = next(iter(self.answers.judge(now).of(Outcome.ROLL_BACK)), None)
@@ -179,8 +183,7 @@ class Judge:
             self.shifted_since = None
             return None
         reason = f"{worst.sentence}; evidence {format_odds(worst.log_evidence)} against healthy"
-        fails = worst.kind is ShiftKind.ANSWERS and worst.to is None
-        outside = self.probes.excuse_requests(now) if fails and self.counted.is_cut_over else None
+        outside = self._excuse_requests(now) if worst.kind is ShiftKind.ANSWERS and worst.to is None else None
         if outside is not None:
             self.shifted_since = None
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE, f"{outside}; {reason}"
@@ -245,10 +248,11 @@ class Judge:
             return "without a request nothing is excluded"
         if self.counted.has_times and now <= self.counted.slow_from:
             return f"response times count from {self.counted.slow_from - self.start:.0f} s after the deployment on"
-        needed = self.counted.get_noninferiority().requests_missing() or self.answers.goodness(now).missing
-        fall = self.answers.describe_fall(now) if self.answers.goodness(now).missing else ""
+        missing = self.answers.goodness(now).missing
+        fall = self.answers.describe_fall(now) if missing else ""
         if fall:  # however many requests more, it would be none that is healthy
             return f"{fall}; too little was seen to tell whether the version or its visitors are behind it"
+        needed = self.counted.get_noninferiority().requests_missing() or missing
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:

@@ -48,6 +48,7 @@ _NOT_FOUND: Final = 404
 _ESCAPED, _BEHIND = re.compile(r'([\\"$`])'), r"\\\1"
 _ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
 _ID: Final = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
+_LEFTOVER: Final = re.compile(re.escape(_INCOMING) + _ID.pattern)
 
 
 class ReleaseFolder:
@@ -274,7 +275,7 @@ class ReleaseFolder:
         """
         with self._explain("the releases cannot be read"):
             found = self.machine.look_below(self.folder, _ENVIRONMENT)
-        mine = [each for each in found if each[0].startswith(_INCOMING)]
+        mine = [each for each in found if _LEFTOVER.fullmatch(each[0])]
         return tuple(name for name, age_s, held in mine if held is not None or age_s > _SENT_WITHIN_S)
 
     def clear(self, leftovers: Sequence[str]) -> None:

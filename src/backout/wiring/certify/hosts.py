@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from backout.model.release import ReleaseNote
@@ -24,31 +23,25 @@ from backout.providers.caddy.processes import OwnProcesses
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.certify.database import CertifyDatabase
-from backout.providers.postgres.certify.log import ServerLog
 from backout.twin import lifecycle
 from backout.twin.home import HOSTS, mark_own_process
 from backout.twin.hosts import sealed
-from backout.wiring.certify.folders import make_folder
+from backout.wiring.certify.own_twin import OwnTwin
 from backout.wiring.certify.twin import Code, TwinApplication
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from types import TracebackType
+    from collections.abc import Collection
 
-    from backout.model.database.compatibility import MigrationFile
+    from backout.twin.lifecycle import TwinStatus
 
-_PREFIX: Final = "backout-certify-"
 _MOST_OF_FILE, _MOST_BYTES = 4 * 1024 * 1024, 64 * 1024 * 1024
 _OF_OTHERS: Final = frozenset({"node_modules", "site-packages", ".venv", ".git"})
 _SEALED: Final = "calls to the outside: there was no network for them, and which were made was not seen"
 _NOT_SEALED: Final = "calls to the outside: the network could not be denied ({why}), and which were made was not seen"
 
 
-class HostsCertifyStage:
-    """A twin of a host in a folder of its own, which ends with this process; use it as a context.
-
-    Its secrets are made up; they are the same for both releases.
+class HostsCertifyStage(OwnTwin):
+    """A twin of a host; its secrets are made up, and the same for both releases.
 
     Args:
         run: the command line that runs a release, as `platform.caddy.run`.
@@ -56,45 +49,24 @@ class HostsCertifyStage:
     """
 
     def __init__(self, run: str, variables: SecretValues) -> None:
+        super().__init__()
         self._run = run
         self._given = variables
-        self._folder = make_folder(_PREFIX)
         self._secrets: dict[str, str] = {}
 
-    def __enter__(self) -> Self:
-        """Start the twin. Raises as `lifecycle.start_twin`."""
-        try:
-            self._twin = lifecycle.start_twin(self._folder / "twin", kind=HOSTS, owner=mark_own_process())
-            lines = Path(self._twin.env_file).read_text(encoding="utf-8").splitlines()
-        except BaseException:
-            self._end()
-            raise
+    def _start(self, directory: Path) -> TwinStatus:
+        return lifecycle.start_twin(directory, kind=HOSTS, owner=mark_own_process())
+
+    def _open(self, twin: TwinStatus) -> None:
+        self._url = str(twin.ingress_url)
+        lines = Path(twin.env_file).read_text(encoding="utf-8").splitlines()
         self._parts = dict(line.split("=", 1) for line in lines)
         self.obstacle = sealed.find_obstacle()
-        place, (first, last) = Path(self._twin.releases), self._twin.ports
+        place, (first, last) = Path(twin.releases), twin.ports
         folder = ReleaseFolder(place, (first, last))
         self._host = Host(folder, Ledger(place), LiveSlots(place), OwnProcesses(folder, self._make_run()))
         self._releases = HostReleases([self._host], SystemClock(), author="certify")
         self._deployments = CaddyDeployments([self._host], self._releases, SystemClock(), author="certify")
-        log = self._folder / "twin" / "services" / "postgres" / "data.log"
-        self.database = CertifyDatabase(str(self._twin.postgres_dsn), ServerLog(log))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop the twin, the releases with it, and remove its folder."""
-        self._end()
-
-    def _end(self) -> None:
-        try:
-            lifecycle.stop_twin(self._folder / "twin")
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def prepare(self, files: Sequence[MigrationFile], seed: str, copy: Callable[[str], None] | None) -> None:
-        """Build the schema, and fill it. Raises BackoutError as `CertifyDatabase.prepare`."""
-        self.database.prepare(files, seed, copy=copy)
 
     def deploy_folder(self, folder: Path, names: Collection[str]) -> Code:
         """Make a release of a folder, and have it run.
@@ -104,7 +76,7 @@ class HostsCertifyStage:
             names: of the secrets that the code needs.
 
         Raises:
-            UsageError: a value of the given variables names none of the twin's.
+            UsageError: it is no folder, or holds what cannot be copied.
             BackoutError: it cannot be copied, or does not start.
         """
         for name in sorted(names):
@@ -116,13 +88,12 @@ class HostsCertifyStage:
 
     def open_application(self, old: Code, new: Code) -> TwinApplication:
         """Return the application in both versions."""
-        url = str(self._twin.ingress_url)
         said = _NOT_SEALED.format(why=self.obstacle) if self.obstacle else _SEALED
         return TwinApplication(
-            url,
+            self._url,
             lambda version: self._activate(old if version == "old" else new),
             lambda: (said,),
-            host=urlsplit(url).netloc,
+            host=urlsplit(self._url).netloc,
         )
 
     def _activate(self, code: Code) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import http.client
 import os
 import secrets
-import shutil
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,23 +22,19 @@ from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles, uplo
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.permissions import WRITE_BUCKETS, WRITE_SCRIPTS
-from backout.providers.postgres.certify.database import CertifyDatabase
-from backout.providers.postgres.certify.log import ServerLog
 from backout.twin import lifecycle, wrangler
 from backout.twin.home import mark_own_process
-from backout.wiring.certify.folders import make_folder
+from backout.wiring.certify.own_twin import OwnTwin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Collection
 
     from backout.model.bundle import Bundle
     from backout.model.database.certificate import TrialRequest
-    from backout.model.database.compatibility import MigrationFile
+    from backout.twin.lifecycle import TwinStatus
 
 SCRIPT: Final = "certify"
 BUILT_THERE: Final = "npx wrangler deploy --dry-run  # in that folder: it has to build there"
-_PREFIX: Final = "backout-certify-"
 _REQUEST_S: Final = 30.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _PLACEHOLDER: Final = BundleModule(
@@ -57,53 +52,30 @@ class Code(Value, frozen=True):
     text: str
 
 
-class CertifyStage:
-    """A twin in a folder of its own, which ends with this process; use it as a context.
-
-    Its secrets are made up; they are the same for both versions.
+class CertifyStage(OwnTwin):
+    """A twin of Workers without a network; its secrets are made up, and the same for both versions.
 
     Args:
         folder: removed in the end; None: a new one.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or make_folder(_PREFIX)
+        super().__init__(folder)
         self._secrets: dict[str, str] = {}
         self._is_made = False
 
-    def __enter__(self) -> Self:
-        """Start the twin. Raises as `lifecycle.start_twin`."""
-        try:
-            self._twin = lifecycle.start_twin(self._folder / "twin", sealed=True, owner=mark_own_process())
-        except BaseException:
-            self._end()
-            raise
-        token_file = Path(str(self._twin.api_token_file))
+    def _start(self, directory: Path) -> TwinStatus:
+        return lifecycle.start_twin(directory, sealed=True, owner=mark_own_process())
+
+    def _open(self, twin: TwinStatus) -> None:
+        token_file = Path(str(twin.api_token_file))
         token = token_file.read_text(encoding="utf-8").strip()
+        self._twin = twin
         self._token_file = token_file
-        self._account = str(self._twin.account_id)
-        self._client = ApiClient(str(self._twin.api_base_url), lambda: token, limits=LIMITS)
+        self._account = str(twin.account_id)
+        self._client = ApiClient(str(twin.api_base_url), lambda: token, limits=LIMITS)
         self._bundles = CloudflareBundles(self._client, self._account, SCRIPT)
         self._deployments = CloudflareDeployments(self._client, self._account, SCRIPT)
-        log = self._folder / "twin" / "services" / "postgres" / "data.log"
-        self.database = CertifyDatabase(str(self._twin.postgres_dsn), ServerLog(log))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop the twin, and remove its folder."""
-        self._end()
-
-    def _end(self) -> None:
-        try:
-            lifecycle.stop_twin(self._folder / "twin")
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def prepare(self, files: Sequence[MigrationFile], seed: str, copy: Callable[[str], None] | None) -> None:
-        """Build the schema, and fill it. Raises BackoutError as `CertifyDatabase.prepare`."""
-        self.database.prepare(files, seed, copy=copy)
 
     def deploy_folder(self, folder: Path, names: Collection[str], environment: str | None = None) -> Code:
         """Deploy a project with wrangler.
