@@ -243,6 +243,10 @@ def test_prefixes_count_only_in_their_full_length() -> None:
     assert is_same_commit("ABCDEF1", "abcdef1234")
     assert not is_same_commit("abcdef", "abcdef")
     assert not is_same_commit("", "")
+    assert not is_same_commit("release-12", "release-13")  # names that begin alike
+    assert not is_same_commit("nightly", "nightly")
+    named = Code.of(replace(NEW, git_sha="release-12"))
+    assert (named.git_sha, Code.of(NEW).git_sha) == ("", NEW.git_sha[:7])
 
 
 @pytest.mark.parametrize(

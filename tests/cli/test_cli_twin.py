@@ -114,6 +114,8 @@ def test_a_host_comes_up_describes_itself_and_goes(folder: Path) -> None:
     (folder / "backout.toml").write_text(f'[app]\nname = "shop"\n{text}\n')
     (folder / "build").mkdir()
     (folder / "build" / "health").write_text('{"status": "ok"}')
+    named = run(folder, "release", "push", "build", "-e", "twin", "--commit", "release-12")
+    assert (named[0], named[1]["what"]) == (2, "a commit is 7 to 64 hexadecimal digits")
     pushed = run(folder, "release", "push", "build", "-e", "twin", "--env-file", str(up["env_file"]))
     assert pushed[0] == 0, pushed
     release = str(pushed[1]["live"])

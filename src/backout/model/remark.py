@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.clock import to_utc
 from backout.model.value import Value
+from backout.model.version import is_commit
 
 if TYPE_CHECKING:
     from backout.model.version import Version, VersionMark
@@ -60,15 +61,20 @@ class Code(Value, frozen=True):
     @classmethod
     def of(cls, version: Version) -> Code:
         """Return the code of a version."""
-        return cls(version.id[:VERSION_DIGITS], (version.code_hash or "")[:CODE_DIGITS], version.git_sha[:SHA_DIGITS])
+        return cls(version.id[:VERSION_DIGITS], (version.code_hash or "")[:CODE_DIGITS], _cut_commit(version.git_sha))
 
     @classmethod
     def of_mark(cls, mark: VersionMark) -> Code:
         """Return the code that a mark refers to."""
-        return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], mark.git_sha[:SHA_DIGITS])
+        return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], _cut_commit(mark.git_sha))
 
     def __str__(self) -> str:
         return f"{self.version[:VERSION_DIGITS]}/{self.code_hash[:CODE_DIGITS]}/{self.git_sha[:SHA_DIGITS]}"
+
+
+def _cut_commit(git_sha: str) -> str:
+    """Return the first digits of a commit; "" for a name, whose beginning tells nothing."""
+    return git_sha[:SHA_DIGITS] if is_commit(git_sha) else ""
 
 
 _NAMES = {

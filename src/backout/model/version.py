@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final, NewType
 
@@ -11,6 +12,18 @@ VersionId = NewType("VersionId", str)
 
 MAINTENANCE_TAG: Final = "backout-maintenance"
 """The tag of a version that answers 503 to everything: into a tag no pipeline puts the subject of a commit."""
+
+
+_COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}", re.ASCII)
+
+
+def is_commit(text: str) -> bool:
+    """Whether a text is a git commit, whole or abbreviated: 7 to 64 hexadecimal digits.
+
+    >>> is_commit("3f2a9c1"), is_commit("release-12"), is_commit("")
+    (True, False, False)
+    """
+    return _COMMIT.fullmatch(text) is not None
 
 
 class Version(Value, frozen=True):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.model.hold import UNSIGNED_S, Hold
-from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Doubt, RemarkKind
-from backout.model.version import Mark, VersionId, VersionMark
+from backout.model.remark import CODE_DIGITS, VERSION_DIGITS, Doubt, RemarkKind
+from backout.model.version import Mark, VersionId, VersionMark, is_commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -259,6 +259,9 @@ def is_same_hash(one: str | None, other: str | None) -> bool:
 
 
 def is_same_commit(one: str, other: str) -> bool:
-    """Whether two abbreviated commits are the same; fewer than 7 digits say nothing."""
+    """Whether two abbreviated commits are the same.
+
+    Fewer than 7 digits say nothing, nor does a name that is no commit: "release-12" and "release-13" begin alike.
+    """
     digits = min(len(one), len(other))
-    return digits >= SHA_DIGITS and one[:digits].lower() == other[:digits].lower()
+    return is_commit(one) and is_commit(other) and one[:digits].lower() == other[:digits].lower()

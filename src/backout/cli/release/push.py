@@ -29,7 +29,7 @@ Examples:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--traffic", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Percent it gets.")
 @click.option("--tag", default="", metavar="TAG", help="A name for it.")
-@click.option("--commit", default="", metavar="SHA", help="The commit that it was built from; default: that of DIR.")
+@click.option("--commit", metavar="SHA", help="The commit that it was built from; default: that of DIR.")
 @click.option(
     "--env-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -39,7 +39,7 @@ Examples:
 @click.option("-m", "--message", type=REASON, default="", metavar="TEXT", help="What is new, for the history.")
 @pass_shell
 def push(
-    shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, env_file: Path | None, message: str
+    shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str | None, env_file: Path | None, message: str
 ) -> int:
     """Copy DIR as a new release, start it, ask its health while no visitor gets it, and make it live.
 
@@ -49,14 +49,21 @@ def push(
     from backout.cli.release.jobs import follow_jobs
     from backout.cli.release.tools import open_releases, show_pushed
     from backout.model.release import ReleaseNote
+    from backout.model.version import is_commit
     from backout.runbook.release import push_release
     from backout.wiring.caddy import find_commit
     from backout.wiring.secrets import read_values
 
     tools, releases = open_releases(shell)
+    if commit and not is_commit(commit):
+        raise UsageError(
+            "a commit is 7 to 64 hexadecimal digits",
+            where=f"--commit {commit}",
+            hint="backout release push DIR --tag TAG",
+        )
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder))
-    note = ReleaseNote(commit or find_commit(folder), tag, shell.mask_reason(message))
+    note = ReleaseNote(find_commit(folder) if commit is None else commit, tag, shell.mask_reason(message))
     environment = None if env_file is None else read_values(shell.config(), shell.folder / env_file)
     pushed = push_release(tools, releases, folder, note, traffic, environment)
     return show_pushed(shell, tools, pushed, follow_jobs(shell, tools, pushed))

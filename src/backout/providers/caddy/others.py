@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_moment
 from backout.model.release import OtherRelease
+from backout.model.version import is_commit
 from backout.providers.caddy.agent import read
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 REVISION: Final = "REVISION"
 _TIME: Final = re.compile(r"([0-9]{4})" + 5 * r"([0-9]{2})")
-_COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}", re.ASCII)
 MOST_BYTES: Final = 200
 """How much of a file REVISION is read."""
 
@@ -52,7 +52,7 @@ def read_revision(folder: Path) -> str:
 def parse_revision(content: bytes) -> str:
     """Return the commit that a file REVISION names, "" where that is none."""
     text = content[:MOST_BYTES].decode("ascii", errors="replace").strip()
-    return text if _COMMIT.fullmatch(text) else ""
+    return text if is_commit(text) else ""
 
 
 def _parse_time(name: str) -> float | None:

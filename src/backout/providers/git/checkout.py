@@ -6,14 +6,14 @@ copy may be untrusted, and its `.git/config` can name programs for almost anythi
 
 from __future__ import annotations
 
-import re
 import shutil
 from typing import TYPE_CHECKING, Final
+
+from backout.model.version import is_commit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SHA: Final = re.compile(r"[0-9a-fA-F]{7,64}")
 _TIMEOUT_S: Final = 5.0
 _YES, _NO = 0, 1
 RUNS_NOTHING: Final = {
@@ -50,7 +50,7 @@ class GitCheckout:
 
         A commit that a whole clone does not know is not part of it; one that a shallow clone does not know may be.
         """
-        if not _SHA.fullmatch(git_sha) or self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") != _YES:
+        if not is_commit(git_sha) or self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") != _YES:
             return None
         if self._ask("rev-parse", "--verify", "--quiet", f"{git_sha}^{{commit}}") != _YES:
             return None if self._is_shallow() else False
@@ -61,7 +61,7 @@ class GitCheckout:
 
     def find_commit_time(self, git_sha: str) -> float | None:
         """Return when a commit was made (Unix seconds), None where there is no git or it does not know the commit."""
-        if not _SHA.fullmatch(git_sha):
+        if not is_commit(git_sha):
             return None
         code, said = self._run("show", "--no-patch", "--no-show-signature", "--format=%ct", f"{git_sha}^{{commit}}")
         return float(said) if code == _YES and said.isascii() and said.isdecimal() else None
@@ -69,7 +69,7 @@ class GitCheckout:
     def find_head(self) -> str:
         """Return the commit that is checked out, "" when there is no git, no working copy, or no telling."""
         code, said = self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        return said if code == _YES and _SHA.fullmatch(said) else ""
+        return said if code == _YES and is_commit(said) else ""
 
     def _is_shallow(self) -> bool:
         """Whether history is cut off, or may be."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FILE, CONTENT = "/kept.txt", "kept\n"
 _UNAVAILABLE, _OK = 503, 200
+_MADE: Final = range(200, 300)
+"""Any of these made it: what is made and not noted would be left behind."""
 _DELAY_S, _FRESH_S, _STALE_S = 3, 30, 5
 """A queue's delivery delay, and a configuration's own durations: none is the default."""
 _MOST_PAGES, _PORT = 20, 5432
@@ -131,7 +133,7 @@ class Recovering:
 
     def _note_thing(self, made: Reply, name: str, key: str) -> str | None:
         """Return the id of what was made; None where the answer does not say that it is ours."""
-        is_ours = made.status == _OK and look_up(made.result, name) == self._scratch.script
+        is_ours = made.status in _MADE and look_up(made.result, name) == self._scratch.script
         return get_safe_id(look_up(made.result, key)) if is_ours else None
 
     def _consume(self) -> Told:
