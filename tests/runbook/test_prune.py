@@ -1,4 +1,4 @@
-"""Which releases are removed: never what is live, what was live before it, or what is marked stable."""
+"""Which releases are removed: never what is live, what was live before it, or what a rollback would return to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from values import replace
 from backout.errors import Unmeasured
 from backout.model.guard.policy import Mode
 from backout.model.release import Release
+from backout.model.version import Mark, VersionId, VersionMark
 from backout.providers.caddy.jobs import WithheldJobs
 from backout.runbook.guard import guard
 from backout.runbook.release import prune_releases
@@ -84,6 +85,24 @@ def test_what_a_watch_would_return_to_is_never_pruned(tmp_path: Path) -> None:
     assert prune_releases(story.tools(), folder, 0, dry_run=True) == ()
     tools.runs.ask(run, "abort", actor="ops@host", reason="why")
     assert len(prune_releases(story.tools(), folder, 0, dry_run=True)) == 1
+
+
+def test_of_all_stable_releases_the_last_three_stay(tmp_path: Path) -> None:
+    """Each healthy one is stable for ever: were all of them kept, the ports would run out after some."""
+    story = Story(tmp_path / "journal.sqlite")
+    tools, world = story.tools(), story.world
+    known = [world.upload(f"release {number}") for number in range(6)]
+    for version in known:
+        world.deploy(version)
+        mark = VersionMark(
+            Mark.STABLE, VersionId(version.id), version.code_hash, world.clock.now(), "", "healthy", None
+        )
+        tools.marks.mark(tools.environment, mark, actor="ops@host")
+    bad = VersionMark(Mark.QUARANTINED, VersionId(known[3].id), None, world.clock.now(), "", "it fails", None)
+    tools.marks.mark(tools.environment, bad, actor="ops@host")
+    folder: Any = Folder(tuple(Release(each.id, each.number, 1.0, "hash", "127.0.0.1:1") for each in known))
+    gone = prune_releases(story.tools(), folder, 0, dry_run=False)
+    assert [each.id for each in gone] == [known[0].id, known[3].id]  # 5 is live; 4, 2 and 1 are what is returned to
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

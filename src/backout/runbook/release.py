@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 WHOLE: Final = 100.0
 _LOOKS: Final = 3
+_STABLE_KEPT: Final = 3
+"""What a rollback would return to, and what after that one if it fails."""
 
 
 class PushedRelease(Value, frozen=True):
@@ -172,7 +174,7 @@ def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
 
 
 def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[Release, ...]:
-    """Remove all but the newest releases, and return them; live, stable and last ones always stay.
+    """Remove all but the newest releases, and return them; live and last ones, and the last stable ones, always stay.
 
     So is what pushes and removals that were killed left behind.
 
@@ -184,7 +186,7 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
         BackoutError: as the ports; what was removed before stays removed.
     """
     history, known = _read_history(tools), releases.list()
-    kept = {each.id for each in known[:keep]} | _list_needed(tools, history) | _list_working(tools)
+    kept = {each.id for each in known[:keep]} | _list_needed(tools, history, known) | _list_working(tools)
     gone = tuple(each for each in known if each.id not in kept)
     _clear(tools, releases, dry_run=dry_run)
     for each in () if dry_run else gone:
@@ -192,8 +194,11 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
     return gone
 
 
-def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
-    """Return what is live, was live before that (maintenance pages apart), is marked stable, or kept by a watch."""
+def _list_needed(tools: Toolbox, history: tuple[Deployment, ...], there: tuple[Release, ...]) -> set[str]:
+    """Return what is live, was live before that (maintenance pages apart), would be returned to, or a watch keeps.
+
+    Each healthy release is stable for ever, and each has a port: so only the last stable ones stay.
+    """
     known = tools.versions.recent()
     pages = {version.id for version in known if version.is_maintenance}
     live = [share.version for deployment in history[:1] for share in deployment.shares]
@@ -204,7 +209,9 @@ def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
     bad = {mark.version for mark in list_in_force(marks)}
     watch = find_keeper(tools.runs, tools.environment)
     kept = "" if watch is None else find_standby(watch.plan)
-    return {*served, kept, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
+    proven = dict.fromkeys(mark.version for mark in reversed(marks) if mark.mark is Mark.STABLE)
+    targets = {each.id for each in there}.difference(live, bad)
+    return {*served, kept, *[version for version in proven if version in targets][:_STABLE_KEPT]}
 
 
 def _list_working(tools: Toolbox) -> set[str]:

@@ -51,7 +51,10 @@ def stop(shell: Shell, *, release: str) -> int:
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed.")
 @pass_shell
 def prune(shell: Shell, *, keep: int, dry_run: bool) -> int:
-    """Stop old releases and remove their folders. What is live, was live last, or is marked stable always stays."""
+    """Stop old releases and remove their folders.
+
+    What is live or was live last always stays, and of the others the three that were marked stable last.
+    """
     from backout.cli.release.tools import make_release_record, open_releases
     from backout.runbook.release import prune_releases
 
