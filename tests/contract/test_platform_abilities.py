@@ -27,6 +27,7 @@ from backout.providers.cloudflare.maintenance import CloudflareMaintenance
 from backout.providers.cloudflare.queues import CloudflareQueues
 from backout.providers.cloudflare.read_caches import CloudflareReadCaches
 from backout.providers.cloudflare.versions import CloudflareVersions
+from backout.providers.line_templates import HealthQuestion
 
 from platform_sides import CaddySide, MemorySide, TwinSide
 from polling import until
@@ -295,7 +296,7 @@ def test_without_the_server_there_is_no_page_and_no_secret_is_set_in_one(behind_
 def test_the_line_that_shows_a_page_by_hand_does(behind_caddy: CaddyHost) -> None:
     """Typed as the plan has it, twice; and the line of the release ends it."""
     host = behind_caddy
-    lines = make_equivalents((Place(host.releases.folder),), "http://127.0.0.1/health")
+    lines = make_equivalents((Place(host.releases.folder),), HealthQuestion("http://127.0.0.1/health"))
     for _ in range(2):
         subprocess.run(["/bin/sh", "-c", lines.page], check=True)
         assert visit(host)[0] == 503

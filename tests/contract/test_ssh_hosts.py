@@ -16,6 +16,7 @@ from backout.model.release import ReleaseNote
 from backout.model.version import VersionId
 from backout.providers.caddy.lines import Place, make_card_lines, make_equivalents
 from backout.providers.caddy.ssh import SshMachine
+from backout.providers.line_templates import HealthQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,9 @@ def test_the_lines_to_type_by_hand_reach_every_host(hosts: SshHosts) -> None:
     """Typed as they stand on a card and in a plan: asked at 0 %, switched on each, and shown by each."""
     first, _ = two_releases(hosts)
     places = [Place(host.releases, name, str(hosts.config)) for name, host in hosts.hosts.items()]
-    lines = make_equivalents(places, "https://shop.example.com/health?all", ("echo stop {release}", ""))
+    lines = make_equivalents(
+        places, HealthQuestion("https://shop.example.com/health?all"), ("echo stop {release}", "")
+    )
 
     def type_line(line: str) -> list[str]:
         ended = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
@@ -127,12 +130,12 @@ def test_the_lines_to_type_by_hand_reach_every_host(hosts: SshHosts) -> None:
 
     assert type_line(lines.prove.format(version=first, leaving="")) == ["oneone"]
     assert type_line(lines.stop_jobs.format(version=first)) == [f"stop {first}"] * 2
-    (card,) = make_card_lines(places, "").deploy
+    (card,) = make_card_lines(places, HealthQuestion()).deploy
     assert lines.activate == card
     type_line(card.format(version=first, message=""))
     assert ask(hosts) == ["one", "one"]
     assert type_line(f"set -e\n{lines.live}") == [f"{first}-by-hand"] * 2
-    assert len(type_line(make_card_lines(places, "").live[-1])) == 4
+    assert len(type_line(make_card_lines(places, HealthQuestion()).live[-1])) == 4
 
 
 @pytest.mark.long

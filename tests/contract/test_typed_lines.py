@@ -6,22 +6,28 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.config import Environment, load
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
+from backout.providers import line_templates
 from backout.providers.caddy import lines as caddy_lines
 from backout.providers.caddy.processes import put_in
 from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.cloudflare.lines import Place, Sources, make_card_lines, make_equivalents
 from backout.providers.command.lines import Lines
+from backout.wiring.lines import make_card_lines as make_all_card_lines
+from backout.wiring.lines import make_equivalents as make_lines
 
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from backout.model.incident.card import CardLines
+    from backout.model.plan import Equivalents
 
 HOSTILE = 'a\'b "c" $(touch mine) `touch mine`; touch mine #\\'
 STUB = f"""#!{sys.executable}
@@ -126,7 +132,8 @@ def test_the_command_of_job_workers_is_typed_as_backout_runs_it(stubs: Path, ssh
     release = folder.push(stubs / "code", ReleaseNote(), SecretValues({}), 1.0)
     command = "npx 'a b' {release} {port} at:{port}/{release}! {folder} '{\"port\": {port}}' ''"
     place = caddy_lines.Place(folder.folder, ssh, HOST if ssh else "")
-    lines = caddy_lines.make_equivalents((place,), "https://shop.example.com/{health}", (command, command))
+    asked = line_templates.HealthQuestion("https://shop.example.com/{health}")
+    lines = caddy_lines.make_equivalents((place,), asked, (command, command))
     expected = [put_in(word, folder, release) for word in shlex.split(command)][1:]
     assert f"at:{release.address.partition(':')[2]}/{release.id}!" in expected
     for line in (lines.stop_jobs, lines.start_jobs):
@@ -145,10 +152,11 @@ def test_braces_in_names_stay_as_they_are_behind_caddy(stubs: Path, ssh: str) ->
     (alone / "000").write_text("127.0.0.1:9100")
     (releases / "ledger.jsonl").touch()
     place = caddy_lines.Place(releases, ssh, HOST if ssh else "")
-    lines = caddy_lines.make_equivalents((place,), "https://shop.example.com/{health}?{a}")
-    card = caddy_lines.make_card_lines((place,), "https://shop.example.com/{health}")
+    asked = line_templates.HealthQuestion("https://shop.example.com/{health}?{a}")
+    lines = caddy_lines.make_equivalents((place,), asked)
+    card = caddy_lines.make_card_lines((place,), asked)
     for line in (lines.activate, *card.deploy):
-        typed(stubs, line.format(version="v1", message="''", words="", shares="", text=""))
+        run_line(stubs, line.format(version="v1", message="''", words="", shares="", text=""))
         assert (releases / "live").readlink().name == "alone"
     for line in (lines.live, *card.live):
         assert run_line(stubs, line) in ("", "v1-by-hand", "v1-by-hand\n")
@@ -157,9 +165,56 @@ def test_braces_in_names_stay_as_they_are_behind_caddy(stubs: Path, ssh: str) ->
     assert address in called["argv"]  # type: ignore[operator]
 
 
+_HOSTS = """[app]
+name = "shop"
+[environments.production.health]
+url = "https://shop.example.com/health"
+headers = { X-Plain = "plain" }
+headers_env = { Authorization = "HEALTH", "X-Other%" = "OTHER" }
+[environments.production.platform]
+provider = "caddy"
+[environments.production.platform.caddy]
+releases = "releases"
+ports = [9100, 9199]
+start = "true"
+stop = "true"
+jobs = { start = "curl {port}", stop = "curl {port}", show = "true" }
+"""
+_SSH = '[environments.production.platform.caddy.hosts.web1]\nssh = "web1"\n'
+_COMMANDS = """[environments.production.platform]
+provider = "command"
+command = { history = ["true"], current = ["true"], activate = ["true"] }
+"""
+
+
+def write_lines(stubs: Path, more: str = "", text: str = _HOSTS) -> tuple[Equivalents, CardLines]:
+    """Return the lines of plans and of the card, as a configuration has them; ssh runs here what it is told."""
+    (stubs / "ssh").write_text('#!/bin/sh\nfor line; do :; done\nexec /bin/sh -c "$line"\n')
+    (stubs / "ssh").chmod(0o755)
+    (stubs / "backout.toml").write_text(text.replace('"releases"', json.dumps(str(stubs / "releases"))) + more)
+    loaded = load(Environment({}), start=stubs, environment="production")
+    return make_lines(loaded), make_all_card_lines(loaded)
+
+
+@pytest.mark.parametrize("home", ["host", "host behind ssh", "commands"])
+def test_the_health_line_sends_the_configured_headers_on_every_platform(stubs: Path, home: str) -> None:
+    """Secret ones through its standard input; of a release at 0 % as well, on this host and on another one."""
+    (stubs / "releases/v1/alone").mkdir(parents=True)
+    (stubs / "releases/v1/alone/000").write_text("127.0.0.1:9100")
+    text = _HOSTS.partition("[environments.production.platform]")[0] + _COMMANDS if home == "commands" else _HOSTS
+    lines, card = write_lines(stubs, _SSH if home == "host behind ssh" else "", text)
+    prove = lines.prove.format(version="v1", leaving="v0")
+    assert bool(prove) == (home != "commands")
+    for line in (lines.health, *card.health, *([prove] if prove else ())):
+        (called,) = typed(stubs, line)
+        assert called["stdin"] == "Authorization: canary $(x) %s\nX-Other%: canary2\n"
+        assert "X-Plain: plain" in called["argv"]  # type: ignore[operator]
+        assert "canary" not in json.dumps(called["argv"])
+
+
 def test_a_folder_is_never_taken_for_the_place_of_the_version(stubs: Path) -> None:
     """Of the team's own commands, which run there."""
     (stubs / "VERSION {0}").mkdir()
-    lines = Lines({"activate": ("cat",)}, {"MODE": "{}"}, "", folder=str(stubs / "VERSION {0}"))
+    lines = Lines({"activate": ("cat",)}, {"MODE": "{}"}, line_templates.HealthQuestion(), folder=str(stubs / "VERSION {0}"))
     (request,) = typed(stubs, lines.list_equivalents().activate.format(version="v1", message="''"))
     assert request["version"] == "v1"

@@ -33,6 +33,7 @@ from backout.providers.caddy.slots import LiveSlots
 from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
 from backout.providers.clock import SystemClock
 from backout.providers.git.checkout import GitCheckout
+from backout.wiring.health_line import make_health_question
 from backout.wiring.records import find_actor
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from backout.ports import JobWorkers, SecretWriter
     from backout.providers.caddy.machine import Machine
     from backout.providers.caddy.processes import Processes
+    from backout.providers.line_templates import HealthQuestion
     from backout.providers.logs.traffic import Log
 
 
@@ -61,7 +63,7 @@ class CaddyHome(Value, frozen=True):
     places_targets: ClassVar[bool] = True
 
     settings: Caddy
-    health_url: str
+    health: HealthQuestion
     hosts: tuple[Host, ...]
     without: Collection[str] = ()
     has_withheld_jobs: bool = False
@@ -165,7 +167,7 @@ class CaddyHome(Value, frozen=True):
 
     def list_equivalents(self) -> Equivalents:
         """Return what a person would type instead, with the environment's real names."""
-        return make_equivalents(_list_places(self.settings), self.health_url, self._get_job_lines())
+        return make_equivalents(_list_places(self.settings), self.health, self._get_job_lines())
 
     def _get_job_lines(self) -> tuple[str, str]:
         jobs = self.settings.jobs
@@ -173,12 +175,12 @@ class CaddyHome(Value, frozen=True):
 
     def list_card_lines(self) -> CardLines:
         """Return the lines of the environment's card."""
-        return make_card_lines(_list_places(self.settings), self.health_url)
+        return make_card_lines(_list_places(self.settings), self.health)
 
 
 def open_home(config: Config) -> CaddyHome:
     """Return the environment's releases; nothing is asked yet. Raises ConfigError: it does not run on hosts."""
-    platform, health = config.environment.platform, config.environment.health
+    platform = config.environment.platform
     settings = platform.caddy if platform.provider == "caddy" else None
     if settings is None:
         where = f"{config.path.name}: environments.{config.name}.platform"
@@ -188,7 +190,7 @@ def open_home(config: Config) -> CaddyHome:
         return kept
     home = CaddyHome(
         settings,
-        str(health.url) if health else "",
+        make_health_question(config),
         _make_hosts(config, settings),
         without=list_own_keys(config.settings),
         has_withheld_jobs=(config.name, "platform.caddy.jobs.start") in config.withheld,

@@ -13,6 +13,7 @@ from backout.providers.command.fingerprint import make_fingerprint
 from backout.providers.command.lines import Lines
 from backout.providers.command.platform import CommandDeployments, CommandVersions
 from backout.providers.command.protocol import PROTOCOL, Current, Reached, Request
+from backout.wiring.health_line import make_health_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -163,11 +164,11 @@ def open_commands(config: Config) -> CommandPlatform:
     if config.environment.platform.provider != "command" or settings is None:
         where = f"{config.path.name}: environments.{config.name}.platform"
         raise ConfigError((f'{where}: commands need provider = "command"',))
-    argv, health = _list_argv(settings), config.environment.health
+    argv = _list_argv(settings)
     lines = Lines(
         argv,
         settings.environment,
-        str(health.url) if health else "",
+        make_health_question(config),
         folder=str(config.path.parent.absolute()),
         wanted=(*(f'"secrets": {{"{key}": …}}' for key in settings.secrets_env), *settings.pass_environment),
     )

@@ -12,7 +12,7 @@ from backout.model.value import Value
 from backout.providers.caddy.releases import ALONE, APP
 from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, MAINTENANCE_SOCKET, SHOWN, SLOTS, name_slot
 from backout.providers.caddy.slots import DEPLOYMENTS
-from backout.providers.line_templates import VERSION, make_template
+from backout.providers.line_templates import VERSION, HealthQuestion, make_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Place(Value, frozen=True):
     has_jobs: bool = True
 
 
-def make_equivalents(places: Sequence[Place], health_url: str, jobs: tuple[str, str] = ("", "")) -> Equivalents:
+def make_equivalents(places: Sequence[Place], health: HealthQuestion, jobs: tuple[str, str] = ("", "")) -> Equivalents:
     """Return the lines of a plan's steps, as templates; of several hosts a line for each.
 
     Args:
@@ -50,15 +50,15 @@ def make_equivalents(places: Sequence[Place], health_url: str, jobs: tuple[str, 
     return Equivalents(
         activate=_write_switch(places),
         live="\n".join(_show(place) for place in places),
-        health=_ask(health_url),
-        prove=make_template("\n".join(_ask_release(place, health_url) for place in places)) if health_url else "",
+        health=health.write(),
+        prove=make_template("\n".join(_ask_release(place, health) for place in places)) if health.url else "",
         stop_jobs=make_template(stop),
         start_jobs=make_template(start),
         page="\n".join(_go_to(place, _write_page(place)) for place in places),
     )
 
 
-def make_card_lines(places: Sequence[Place], health_url: str) -> CardLines:
+def make_card_lines(places: Sequence[Place], health: HealthQuestion) -> CardLines:
     """Return the platform's and the health check's lines of a card."""
     ledgers = (f"tail -n 4 {shlex.quote(str(place.releases / 'ledger.jsonl'))}" for place in places)
     return CardLines(
@@ -71,7 +71,7 @@ def make_card_lines(places: Sequence[Place], health_url: str) -> CardLines:
             *(_go_to(place, line) for place, line in zip(places, ledgers, strict=True)),
         ),
         caution=_CAUTION,
-        health=(_ask(health_url),) if health_url else (),
+        health=(health.write(),) if health.url else (),
     )
 
 
@@ -88,21 +88,24 @@ def _write_page(place: Place) -> str:
     address = shlex.quote(f"unix/{place.releases / MAINTENANCE_SOCKET}")
     slots = f"for n in $(seq -w 0 {SLOTS - 1}); do printf %s {address} > .page/$n; done"
     shown = f"printf page-by-hand > .page/{SHOWN}"
-    switch = f"ln -s .page .by-hand && mv -T .by-hand {LIVE}"
-    return f"cd {shlex.quote(str(place.releases))} && mkdir -p .page && {slots} && {shown} && {switch}"
+    folder = shlex.quote(str(place.releases))
+    return f"cd {folder} && mkdir -p .page && {slots} && {shown} && {_write_link('.page')}"
 
 
 def _run_there(command: str, place: Place) -> str:
-    """Return a command of the operator's, word by word as it is run."""
-    return _go_to(place, " ".join(_put_in(word, place) for word in shlex.split(command))) if command else ""
+    """Return a command of the operator's, word by word as it is run; one that takes a port only where that is known."""
+    if not command:
+        return ""
+    line = " ".join(_put_in(word, place) for word in shlex.split(command))
+    port = f"port=$(cut -d: -f2 {_write_slot(place)}) && " if "{port}" in command else ""  # only the host knows it
+    return _go_to(place, port + line)
 
 
 def _put_in(word: str, place: Place) -> str:
     """Return a word of a command for a shell, with the release's own values as `processes.put_in` has them."""
     release, folder = VERSION, str(place.releases / VERSION / APP)
     texts = [each.replace("{release}", release).replace("{folder}", folder) for each in word.split("{port}")]
-    port = f'"$(cut -d: -f2 {_write_slot(place)})"'  # only the host knows it
-    return port.join(shlex.quote(each) if each or len(texts) == 1 else "" for each in texts)
+    return '"$port"'.join(shlex.quote(each) if each or len(texts) == 1 else "" for each in texts)
 
 
 def _write_switch(places: Sequence[Place]) -> str:
@@ -110,8 +113,7 @@ def _write_switch(places: Sequence[Place]) -> str:
 
 
 def _write_rename(place: Place) -> str:
-    folder = shlex.quote(str(place.releases))
-    return f"cd {folder} && ln -s {VERSION}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+    return f"cd {shlex.quote(str(place.releases))} && {_write_link(f'{VERSION}/{ALONE}')}"
 
 
 def _write_slot(place: Place) -> str:
@@ -121,8 +123,12 @@ def _write_slot(place: Place) -> str:
 
 def _write_put_back(place: Place) -> str:
     """Return the line that makes the slots of a deployment live, unless they were removed since."""
-    folder, slots = shlex.quote(str(place.releases)), f"{DEPLOYMENTS}/{VERSION}"
-    return f"cd {folder} && test -d {slots} && ln -s {slots} .by-hand && mv -T .by-hand {LIVE}"
+    return f"cd {shlex.quote(str(place.releases))} && {_write_link(f'{DEPLOYMENTS}/{VERSION}')}"
+
+
+def _write_link(slots: str) -> str:
+    """Return what makes slots live if they are there, as `ls` says; what an interrupted line left is replaced."""
+    return f"ln -s {slots} .by-hand && mv -T .by-hand {LIVE}"
 
 
 def _show(place: Place) -> str:
@@ -130,16 +136,17 @@ def _show(place: Place) -> str:
     return _go_to(place, f"{line} && echo") if place.ssh else line  # the file has no end of a line
 
 
-def _ask(health_url: str) -> str:
-    return f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""
+def _ask_release(place: Place, health: HealthQuestion) -> str:
+    """Return what asks a release: on this host through Caddy, on another one its process itself.
 
-
-def _ask_release(place: Place, health_url: str) -> str:
-    """Return what asks a release: on this host through Caddy, on another one its process itself."""
-    slot = _write_slot(place)
+    Where its address cannot be read nothing is asked: what is live would answer in its place.
+    """
+    read = f"at=$(cat {_write_slot(place)}) && "
     if not place.ssh:
-        return f'{_ask(health_url)} -H "{ADDRESS_HEADER}: $(cat {slot})"'
-    parts = urlsplit(health_url)
+        return read + health.write(f'-H "{ADDRESS_HEADER}: $at"')
+    parts = urlsplit(health.url)
     target = shlex.quote(f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}")
-    host = shlex.quote(f"Host:{parts.netloc}")
-    return _go_to(place, f"curl -sS -m 10 -H {host} http://$(cat {slot}){target}")
+    names_host = any(name.lower() == "host" for name in health.headers)
+    host = () if names_host else (f"-H {shlex.quote(f'Host:{parts.netloc}')}",)
+    asked = health.write_curl(f"http://$at{target}", *host)
+    return health.feed(_go_to(place, read + asked))

@@ -14,7 +14,7 @@ from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
 from backout.model.value import Value
 from backout.providers.cloudflare.client import CLOUDFLARE_API
-from backout.providers.line_templates import VERSION, make_template
+from backout.providers.line_templates import VERSION, HealthQuestion, make_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,16 +81,7 @@ class Place(Value, frozen=True):
 
     def health(self, *more: str) -> str:
         """Return the line that asks the health endpoint once, "" when there is none; `more`: headers as words."""
-        if self.health_url is None:
-            return ""
-        plain = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers.items()]
-        secret = ["-H @-"] if self.headers_env else []
-        line = " ".join(["curl -sS -m 10", *plain, *secret, *more, shlex.quote(self.health_url)])
-        if not secret:
-            return line
-        shape = "".join(f"{name.replace('%', '%%')}: %s\\n" for name in self.headers_env)
-        values = " ".join(f'"${variable}"' for variable in self.headers_env.values())
-        return f"printf {shlex.quote(shape)} {values} | {line}"
+        return HealthQuestion(self.health_url or "", self.headers, self.headers_env).write(*more)
 
 
 def make_equivalents(place: Place) -> Equivalents:

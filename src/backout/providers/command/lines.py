@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.providers.command.protocol import Name
+    from backout.providers.line_templates import HealthQuestion
 
 
 class Lines:
@@ -23,7 +24,6 @@ class Lines:
     Args:
         argv: each command with its arguments, by its name.
         variables: set for them.
-        health_url: "" for none.
         folder: where they run.
         wanted: the names of what else they read, secrets and variables that are passed on: to be filled in by whoever
             types the line.
@@ -33,7 +33,7 @@ class Lines:
         self,
         argv: Mapping[Name, Sequence[str]],
         variables: Mapping[str, str],
-        health_url: str,
+        health: HealthQuestion,
         *,
         folder: str = "",
         wanted: Sequence[str] = (),
@@ -42,7 +42,7 @@ class Lines:
         self._variables = variables
         self._folder = folder
         self._wanted = tuple(wanted)
-        self._health = f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""
+        self._health = health.write()
 
     def list_equivalents(self) -> Equivalents:
         """Return the lines of a plan's steps, as templates."""
@@ -51,7 +51,7 @@ class Lines:
             live=self.write("current"),
             health=self._health,
             prove=f"{self._fill('probe')}\n# ask the health check at its url, or with its headers"
-            if "probe" in self._argv
+            if self._argv.get("probe")
             else "",
         )
 
