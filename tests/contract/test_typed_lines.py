@@ -212,6 +212,32 @@ def test_the_health_line_sends_the_configured_headers_on_every_platform(stubs: P
         assert "canary" not in json.dumps(called["argv"])
 
 
+@pytest.mark.parametrize("more", ["", _SSH], ids=["here", "behind ssh"])
+def test_no_line_makes_a_release_live_or_asks_one_that_is_not_there(stubs: Path, more: str) -> None:
+    """A name that was mistyped, or pruned since: visitors stay where they are, and what is live does not pass for it."""
+    releases = stubs / "releases"
+    (releases / "v1/alone").mkdir(parents=True)
+    (releases / "live").symlink_to("v1/alone")
+    lines, card = write_lines(stubs, more)
+    templates = (*card.deploy, *card.put_back, lines.activate, lines.prove, lines.stop_jobs, lines.start_jobs)
+    ghost = {"version": "v2", "deployment": "v2", "leaving": "v1", "message": "''"}
+    for line in (*(each.format(**ghost) for each in templates), lines.page):
+        with pytest.raises(subprocess.CalledProcessError):
+            typed(stubs, line)
+        assert (releases / "live").readlink() == Path("v1/alone"), line
+
+
+def test_a_line_that_was_interrupted_does_not_have_the_next_one_switch_to_its_release(stubs: Path) -> None:
+    """Its link is still there, and `ln` would lay the next one into the folder that it leads to."""
+    releases = stubs / "releases"
+    for release in ("v1", "v2"):
+        (releases / release / "alone").mkdir(parents=True)
+    (releases / ".by-hand").symlink_to("v1/alone")
+    run_line(stubs, write_lines(stubs)[0].activate.format(version="v2"))
+    assert (releases / "live").readlink() == Path("v2/alone")
+    assert not list((releases / "v1/alone").iterdir())
+
+
 def test_a_folder_is_never_taken_for_the_place_of_the_version(stubs: Path) -> None:
     """Of the team's own commands, which run there."""
     (stubs / "VERSION {0}").mkdir()

@@ -125,7 +125,7 @@ def test_where_backout_cannot_act_it_says_what_to_type_on_a_host(shop: CaddyShop
     missing = 'database = { provider = "postgres", url_file = "missing", migrations = "prisma" }'
     file.write_text(file.read_text().replace("protected = false", f"protected = false\n{missing}"))
     said = shop.run("panic", code=None).err
-    assert f"ln -s {good}/alone .by-hand && mv -T .by-hand live" in said
+    assert f"ls -d {good}/alone && ln -sfn {good}/alone .by-hand && mv -T .by-hand live" in said
     assert "npx" not in said
 
 
@@ -175,7 +175,7 @@ def test_the_card_has_the_line_that_makes_a_release_live(shop: CaddyShop) -> Non
     assert set(answers) == {(200, first)}
     page = shop.run("card").out
     assert "npx" not in page
-    assert f"ln -s {first}/alone" in page
+    assert f"ln -sfn {first}/alone" in page
 
 
 @pytest.mark.long

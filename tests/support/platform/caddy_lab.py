@@ -118,7 +118,7 @@ class CaddyHost:
 
     def make_live_by_hand(self, release: str) -> None:
         """Replace the link to the live slots as the line on the card does."""
-        line = f"ln -s {release}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+        line = f"ln -sfn {release}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
         subprocess.run(["/bin/sh", "-c", line], cwd=self.releases.folder, check=True)
 
     def remove_tag(self) -> None:

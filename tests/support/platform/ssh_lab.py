@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from caddy_lab import CaddyHost
 
 NAMES: Final = ("web1", "web2")
-PROGRAMS: Final = ("bash", "sh", "env", "dirname", "cat", "kill", "rm", "setsid", "curl", "ln", "mv", "tail")
+PROGRAMS: Final = ("bash", "sh", "env", "dirname", "cat", "kill", "rm", "setsid", "curl", "ls", "ln", "mv", "tail")
 """What a host has, besides python3: nobody's own settings of a shell get in the way."""
 _SSHD: Final = """ListenAddress 127.0.0.1:{port}
 HostKey {folder}/host_key

@@ -89,7 +89,8 @@ def _write_page(place: Place) -> str:
     slots = f"for n in $(seq -w 0 {SLOTS - 1}); do printf %s {address} > .page/$n; done"
     shown = f"printf page-by-hand > .page/{SHOWN}"
     folder = shlex.quote(str(place.releases))
-    return f"cd {folder} && mkdir -p .page && {slots} && {shown} && {_write_link('.page')}"
+    there = f"cd {folder} && ls {MAINTENANCE_SOCKET}"  # without it visitors would get an error of Caddy's own
+    return f"{there} && mkdir -p .page && {slots} && {shown} && {_write_link('.page')}"
 
 
 def _run_there(command: str, place: Place) -> str:
@@ -128,7 +129,7 @@ def _write_put_back(place: Place) -> str:
 
 def _write_link(slots: str) -> str:
     """Return what makes slots live if they are there, as `ls` says; what an interrupted line left is replaced."""
-    return f"ln -s {slots} .by-hand && mv -T .by-hand {LIVE}"
+    return f"ls -d {slots} && ln -sfn {slots} .by-hand && mv -T .by-hand {LIVE}"
 
 
 def _show(place: Place) -> str:
