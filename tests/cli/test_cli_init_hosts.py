@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backout.model.release import Release
 from backout.model.secrets import SecretValues
-from backout.providers.caddy.releases import format_unit_environment
+from backout.providers.caddy.variables import format_unit_environment
 from backout.twin.hosts.caddy import find_program
 from backout.wiring.units import check_unit
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 from caddy_lab import Failing, caddy_host
 
-from backout.errors import PartlyDone, ProviderRejected, ProviderUnavailable
+from backout.errors import BackoutError, PartlyDone, ProviderRejected, ProviderUnavailable, SecretsChanged
 from backout.model.release import ReleaseNote
+from backout.model.secrets import SecretValues
 from backout.providers.caddy import agent
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
@@ -121,7 +122,6 @@ def test_a_host_that_was_switched_is_said_to_be_though_its_disk_is_full(two: Two
     assert two.list_live() == [releases[1]] * 2
 
 
-@pytest.mark.long
 def damage_slots(lab: CaddyHost) -> None:
     """Have what is live be unreadable, as after a disk that failed; Caddy still says which deployment it is."""
     slot = lab.releases.folder / LIVE / name_slot(7)
@@ -143,6 +143,76 @@ def test_a_switch_needs_nothing_that_is_for_the_history_alone(two: Two, hosts: i
         damage_slots(lab)
     assert deployments.activate(first, message="back").sole == first
     assert two.list_live()[:hosts] == [first] * hosts
+
+
+def test_a_host_whose_slots_cannot_be_read_is_not_said_to_be_live_and_is_switched(two: Two) -> None:
+    """Its Caddy says which deployment it is, so nobody else can have moved it; where visitors go is not known there."""
+    first, second = two.push("one"), two.push("two")
+    two.switch(first)
+    two.switch(second)
+    damage_slots(two.labs[1])
+    deployments, _ = two.open_ports()
+    live = deployments.history()[0]
+    assert (live.sole, live.triggered_by) == (second, "deployment")
+    assert [(each.name, each.sole, each.is_read) for each in live.hosts] == [
+        ("web1", second, True),
+        ("web2", None, False),
+    ]
+    assert "web2 was not read (the live slots cannot be read" in live.describe_hosts()
+    assert deployments.activate(first, message="back").sole == first
+    assert two.list_live() == [first, first]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"id": "0123456789abcdef"}', "another's", "none"])
+def test_a_damaged_record_takes_its_release_out_and_nothing_else(two: Two, damage: str) -> None:
+    """What is live is still named, its port is not given away, and the host where it lies well knows it."""
+    first, second = two.push("one"), two.push("two")
+    two.switch(first)
+    two.switch(second)
+    record = two.labs[1].releases.folder / second / "release.json"
+    text = record.with_name("..").joinpath(first, "release.json").read_text() if damage == "another's" else damage
+    record.unlink()
+    if damage != "none":
+        record.write_text(text)
+    deployments, releases = two.open_ports()
+    live = deployments.history()[0]
+    assert (live.sole, live.hosts) == (second, ())
+    known = releases.read()
+    assert [(each.id, each.number, bool(each.damage)) for each in known] == [(second, 2, True), (first, 1, False)]
+    assert f"web2/releases/{second}/release.json" in known[0].damage
+    assert deployments.activate(first, message="back").sole == first
+    with pytest.raises(BackoutError, match="record cannot be read"):
+        deployments.activate(second, message="forward")
+    assert two.list_live() == [first, first]
+    with pytest.raises(BackoutError, match="the newest variables are not known"):
+        two.push("three")
+    third = releases.add(two.folder / "source", ReleaseNote(), SecretValues({}))
+    assert third.number == 3
+    for lab in two.labs:
+        addresses = [each.address for each in lab.releases.list()]
+        assert len(addresses) == len(set(addresses)) == 3
+
+
+def test_a_value_that_changed_with_a_release_whose_record_is_damaged_is_not_overlooked(two: Two) -> None:
+    """Of the newest one: whoever goes back is asked; of an older one it does not matter."""
+    two.push("code")
+    _, releases = two.open_ports()
+    made = []
+    for value in ("old", "same", "same", "new"):
+        made.append(releases.add(two.folder / "source", ReleaseNote(), SecretValues({"TOKEN": value})))
+        for lab in two.labs:
+            lab.made.append(made[-1])
+    old, target, live, new = (two.labs[0].releases.folder / each.id / "release.json" for each in made)
+    removed = two.labs[0].releases.folder / "removed"
+    new.parent.rename(removed)
+    old.write_text("")
+    for release in (live, target):
+        two.open_ports(two.hosts[:1])[0].activate(release.parent.name, message="as before")
+    removed.rename(new.parent)
+    new.write_text("")
+    with pytest.raises(SecretsChanged) as caught:
+        two.open_ports(two.hosts[:1])[0].activate(live.parent.name, message="back")
+    assert caught.value.names == ("TOKEN",)
 
 
 def test_a_host_that_goes_away_under_its_lock_leaves_the_others_switched(two: Two) -> None:

@@ -120,9 +120,7 @@ def test_the_lines_to_type_by_hand_reach_every_host(hosts: SshHosts) -> None:
     """Typed as they stand on a card and in a plan: asked at 0 %, switched on each, and shown by each."""
     first, _ = two_releases(hosts)
     places = [Place(host.releases, name, str(hosts.config)) for name, host in hosts.hosts.items()]
-    lines = make_equivalents(
-        places, HealthQuestion("https://shop.example.com/health?all"), ("echo stop {release}", "")
-    )
+    lines = make_equivalents(places, HealthQuestion("https://shop.example.com/health?all"), ("echo stop {release}", ""))
 
     def type_line(line: str) -> list[str]:
         ended = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)

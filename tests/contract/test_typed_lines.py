@@ -214,7 +214,7 @@ def test_the_health_line_sends_the_configured_headers_on_every_platform(stubs: P
 
 @pytest.mark.parametrize("more", ["", _SSH], ids=["here", "behind ssh"])
 def test_no_line_makes_a_release_live_or_asks_one_that_is_not_there(stubs: Path, more: str) -> None:
-    """A name that was mistyped, or pruned since: visitors stay where they are, and what is live does not pass for it."""
+    """A name that was mistyped, or pruned since: visitors stay where they are, and nothing else is asked instead."""
     releases = stubs / "releases"
     (releases / "v1/alone").mkdir(parents=True)
     (releases / "live").symlink_to("v1/alone")
@@ -241,6 +241,8 @@ def test_a_line_that_was_interrupted_does_not_have_the_next_one_switch_to_its_re
 def test_a_folder_is_never_taken_for_the_place_of_the_version(stubs: Path) -> None:
     """Of the team's own commands, which run there."""
     (stubs / "VERSION {0}").mkdir()
-    lines = Lines({"activate": ("cat",)}, {"MODE": "{}"}, line_templates.HealthQuestion(), folder=str(stubs / "VERSION {0}"))
+    lines = Lines(
+        {"activate": ("cat",)}, {"MODE": "{}"}, line_templates.HealthQuestion(), folder=str(stubs / "VERSION {0}")
+    )
     (request,) = typed(stubs, lines.list_equivalents().activate.format(version="v1", message="''"))
     assert request["version"] == "v1"

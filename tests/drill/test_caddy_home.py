@@ -129,6 +129,41 @@ def test_where_backout_cannot_act_it_says_what_to_type_on_a_host(shop: CaddyShop
     assert "npx" not in said
 
 
+def test_a_rollback_leaves_out_the_release_whose_record_is_damaged(shop: CaddyShop) -> None:
+    """It is named, the next one is the target, and the list and `prune` leave it where it is."""
+    first, second, third = (str(shop.push(code).json["live"]) for code in ("one", "two", "three"))
+    for each in (first, second):
+        mark_stable(shop, each)
+    record = shop.host.releases.folder / second / "release.json"
+    record.write_text(record.read_text()[:20])
+    note = f"not {second}: its record cannot be read"
+    assert note in " ".join(shop.run("rollback", "--dry-run", "-m", "bad").out.split())
+    assert f"backout rollback {second}" not in shop.run("rollback", second, "--dry-run", "-m", "bad", code=3).out
+    shop.run("rollback", "--no-wait", "--yes", "-m", "bad")
+    assert shop.run("status", "--json", code=None).json["live_version"] == first
+    listed = shop.run("release", "list").out
+    assert f"{second} is no target" in listed
+    shop.run("release", "prune", "--keep", "0")
+    assert record.exists()
+    assert {first, second, third} >= {each.id for each in shop.host.releases.list()}
+
+
+def test_a_rollback_is_made_where_the_live_slots_cannot_be_read(shop: CaddyShop) -> None:
+    """Caddy says which deployment it is; which visitors get what is not known, and not said to be live."""
+    first, second = (str(shop.push(code).json["live"]) for code in ("one", "two"))
+    mark_stable(shop, first)
+    slot = shop.host.releases.folder / "live" / "007"
+    slot.unlink()
+    slot.write_bytes(b"127.0.0.1:\xff")
+    status = shop.run("status", "--json", code=None).json
+    assert (status["live_version"], status["hosts"]) == (None, {"localhost": None})
+    plan = " ".join(shop.run("rollback", "--dry-run", "-m", "x").out.split())
+    assert "localhost was not read (the live slots cannot be read" in plan
+    shop.run("rollback", "--no-wait", "--yes", "-m", "bad")
+    assert shop.run("status", "--json", code=None).json["live_version"] == first
+    assert "rolled back before" in shop.run("release", "live", second, code=3).err
+
+
 @pytest.mark.long
 def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
     """Each step by its command, with visitors all the time; what they get says whether it is true."""

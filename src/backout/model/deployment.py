@@ -36,12 +36,14 @@ class OnHost(Value, frozen=True):
     Args:
         deployment: the one that is live there, None: there is none, or it was not read.
         sole: the version that all of its visitors get, None: there is none, or more than one.
+        why: why it was not read, "" where that is not known.
     """
 
     name: str
     deployment: DeploymentId | None
     sole: VersionId | None = None
     is_read: bool = True
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Deployment:
         return ", ".join(
             f"{each.name} shows {each.sole or each.deployment or 'nothing'}"
             if each.is_read
-            else f"{each.name} was not read"
+            else f"{each.name} was not read{each.why and f' ({each.why})'}"
             for each in self.hosts
         )
 

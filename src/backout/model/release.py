@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAINTENANCE: Final = "maintenance"
 """What makes a release that has no process of its own: Caddy itself answers 503."""
@@ -31,6 +34,7 @@ class Release(Value, frozen=True, omit_defaults=True):
         fingerprints: keyed ones of the values of its environment, by name.
         source: "push", "secret", "carry" or `MAINTENANCE`: what made it.
         hosts: whether it accepts connections, by the host's name; None: it is not there, or that was not read.
+        damage: why its record cannot be read, "" where it can; then its number is 0, and there is no hash of its code.
     """
 
     id: str
@@ -45,6 +49,7 @@ class Release(Value, frozen=True, omit_defaults=True):
     source: str = "push"
     fingerprints: dict[str, str] = msgspec.field(default_factory=dict)
     hosts: dict[str, bool | None] = msgspec.field(default_factory=dict)
+    damage: str = ""
 
     @property
     def has_process(self) -> bool:
@@ -99,3 +104,8 @@ class OtherRelease(Value, frozen=True):
     host: str
     git_sha: str
     created_at: float | None = None
+
+
+def count_next(known: Sequence[Release]) -> int:
+    """Return the number of the next release: one that none of these has, whatever the damaged ones had."""
+    return max((each.number for each in known), default=0) + sum(not each.number for each in known) + 1

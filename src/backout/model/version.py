@@ -38,6 +38,7 @@ class Version(Value, frozen=True):
         bindings: "type:name" of all bindings, sorted.
         handlers: the kinds of events that its code answers (fetch, scheduled, queue ...), () when unknown.
         source: the program that uploaded it, in the provider's word, "" when unknown.
+        damage: why what is known of it cannot be read, so that it is no target; "" where it can.
     """
 
     id: VersionId
@@ -53,6 +54,7 @@ class Version(Value, frozen=True):
     bindings: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
     source: str = ""
+    damage: str = ""
 
     @property
     def is_maintenance(self) -> bool:

@@ -301,6 +301,13 @@ def _explain_by_hand(situation: Situation, target: str, lines: Equivalents) -> s
     return lines.schedules.format(schedules=shlex.quote(body))
 
 
+def _list_unread_notes(situation: Situation, choice: _Choice) -> list[str]:
+    """Say which versions are no target since what is known of them cannot be read, and what is not known of hosts."""
+    named, hosts = {rejection.version for rejection in choice.nearer}, situation.live.describe_hosts()
+    unread = (each for each in situation.versions if each.damage and each.id not in named)
+    return [*(f"not {each.id}: {each.damage}" for each in unread), *([f"of the hosts {hosts}"] if hosts else [])]
+
+
 def _list_proof_notes(request: Request, choice: _Choice) -> list[str]:
     if not request.can_prove:
         return ["no health check is set up, so the target is not proved before it gets traffic"]
@@ -334,6 +341,7 @@ def _list_notes(situation: Situation, request: Request, choice: _Choice) -> tupl
     if choice.target.kept:
         notes.append("it is uploaded again from the copy kept here, with the secrets as they are now")
     notes += [f"not {rejection.version}: {rejection.reason}" for rejection in choice.nearer]
+    notes += _list_unread_notes(situation, choice)
     notes += _list_proof_notes(request, choice)
     notes += [f"every cohort goes to it as well; now {shorten(cohort)}" for cohort in situation.live.describe_cohorts()]
     if not situation.schema.set_up:

@@ -174,7 +174,7 @@ def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
 
 
 def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[Release, ...]:
-    """Remove all but the newest releases, and return them; live and last ones, and the last stable ones, always stay.
+    """Remove all but the newest releases, and return them; live, last, the last stable, and damaged ones always stay.
 
     So is what pushes and removals that were killed left behind.
 
@@ -187,7 +187,7 @@ def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bo
     """
     history, known = _read_history(tools), releases.list()
     kept = {each.id for each in known[:keep]} | _list_needed(tools, history, known) | _list_working(tools)
-    gone = tuple(each for each in known if each.id not in kept)
+    gone = tuple(each for each in known if each.id not in kept and not each.damage)
     _clear(tools, releases, dry_run=dry_run)
     for each in () if dry_run else gone:
         releases.remove(each.id)

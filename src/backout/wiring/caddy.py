@@ -94,7 +94,7 @@ class CaddyHome(Value, frozen=True):
     def find_headers(self, release: str) -> dict[str, str] | None:
         """Return the headers of a request that lead to one release, None where there is none."""
         try:
-            known = self.hosts[0].releases.get(release)
+            known = self.hosts[0].releases.get(release, damaged=True)
         except ProviderRejected:
             return None
         return {ADDRESS_HEADER: known.address} if known.has_process else None

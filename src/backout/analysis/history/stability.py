@@ -253,6 +253,8 @@ def _find_objection(situation: Situation, case: _Case) -> tuple[str, str]:
     """Return (rule, reason) of the first rule that forbids this version, or ("", "")."""
     if case.version.is_maintenance:
         return SafetyRule.TARGET, "it is a maintenance version, which answers 503 to everything"
+    if case.version.damage:
+        return SafetyRule.TARGET, case.version.damage
     code_hash = case.version.code_hash or (case.stable.code_hash if case.stable else None)
     bad = find_quarantine(situation, case.version.id, code_hash)
     if bad is not None:

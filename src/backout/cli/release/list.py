@@ -38,7 +38,7 @@ def list_(shell: Shell) -> int:
             f"{shares[each.id]:g} %" if shares.get(each.id) else "",
             each.id[:_SHORT],
             str(each.number),
-            "runs" if each.answers else "stopped",
+            f"{'runs' if each.answers else 'stopped'}{' (damaged)' if each.damage else ''}",
             *(() if jobs is None else (_describe_jobs(jobs.get(each.id, {})),)),
             format_ago(each.created_at, now),
             each.git_sha[:_SHORT] or shorten(each.tag),
@@ -48,6 +48,9 @@ def list_(shell: Shell) -> int:
     ]
     head = ("LIVE", "RELEASE", "NO", "STATE", *(() if jobs is None else ("JOBS",)), "PUSHED", "FROM", "MESSAGE")
     text = shell.output.table(head, rows) if rows else "no release was pushed yet"
+    text += "".join(
+        f"\n{each.id} is no target, and only a person removes it: {each.damage}" for each in known if each.damage
+    )
     others = releases.list_others()
     if others:
         shown = (f"{shorten(each.name)} ({each.git_sha[:_SHORT] or 'no commit'})" for each in others)

@@ -55,6 +55,7 @@ def make_release_record(release: Release) -> dict[str, object]:
         "address": release.address,
         "runs": release.answers,
         "hosts": release.hosts,
+        "damage": release.damage or None,
     }
 
 

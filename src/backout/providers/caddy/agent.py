@@ -42,16 +42,6 @@ def read(path: str, most: int = -1) -> str:
         return file.read(most).decode("latin-1")
 
 
-def read_below(folder: str, names: list[str] | None, name: str) -> dict[str, str]:
-    """Return each file of that name in folders below one, by these; `names`: those alone, None: all without a dot."""
-    found = {}
-    for each in sorted(os.listdir(folder) if names is None else names):
-        path = os.path.join(folder, each, name)
-        if (names is not None or not each.startswith(".")) and os.path.isfile(path):
-            found[each] = read(path)
-    return found
-
-
 def look_below(folder: str, name: str, most: int) -> list[tuple[str, float, str | None]]:
     """Return each entry of a folder, its age in seconds, and the first bytes of file `name` in it (None: no file)."""
     found = []
@@ -368,7 +358,7 @@ def run(words: list[str], within_s: float, reads: bool) -> tuple[int, str]:
 DEEDS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(read, read_below, look_below, read_files, tell_change, append, write_new, make_folder, write_slots),
+        *(read, look_below, read_files, tell_change, append, write_new, make_folder, write_slots),
         *(replace_link, forget_slots, move, remove, copy, unpack, hash_code, lock, release_lock, ask, fetch),
         *(accepts, run, open_file, find_identity, measure, read_part, close_file),
     )

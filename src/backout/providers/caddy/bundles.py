@@ -50,7 +50,7 @@ class CaddyBundles:
         """
         named = decode_json(bundle.metadata, _Metadata, what="the bundle", where=str(bundle.version.id))
         release = self._releases.get(named.release)
-        newest = self._releases.read_environment(self._releases.read()[0].id)
+        newest = self._releases.read_newest_environment()
         values = {name: newest.reveal(name) for name in newest.names}
         values |= {} if secrets is None else {name: secrets.reveal(name) for name in secrets.names}
         if gone := sorted({*named.secrets} - values.keys()):

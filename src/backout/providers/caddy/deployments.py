@@ -27,10 +27,10 @@ from backout.model.deployment import Deployment, DeploymentId, OnHost, Share
 from backout.model.remark import looks_like_mark
 from backout.model.value import Value
 from backout.model.version import VersionId
-from backout.providers.caddy.hosts import NOT_READ, Seen, read_hosts
+from backout.providers.caddy.hosts import NOT_READ, Seen, assume_shares, read_hosts
 from backout.providers.caddy.ledger import Content, Entry
-from backout.providers.caddy.releases import compare_environments
 from backout.providers.caddy.route import SLOTS
+from backout.providers.caddy.variables import compare_environments
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ class CaddyDeployments:
         """Have the ledger know that it was live what is left now: whoever made it so was killed, or is a person."""
         if seen.ledger.find_intended(seen.live) is not None and not seen.ledger.was_live(seen.live):
             host.ledger.append(Entry(kind="live", id=seen.live, at=self._clock.now()))
-        elif seen.live:
-            _write_down_by_hand(host, _describe(host.add_shares(seen), ledger), seen.ledger)
+        elif seen.live and not (found := host.add_shares(seen)).problem:
+            _write_down_by_hand(host, _describe(found, ledger), seen.ledger)
 
     def _make_live(self, host: Host, entry: Entry) -> None:
         """Switch on a host, and read back what its Caddy shows."""
@@ -256,8 +256,8 @@ class CaddyDeployments:
                     rule=SafetyRule.TARGET,
                     options=("choose another release: `backout deployments list`", "push the code again"),
                 )
-            newest = releases.list()[0]
-            names = compare_environments(release.fingerprints, newest.fingerprints)
+            changed = (compare_environments(release.fingerprints, each.fingerprints) for each in releases.list_newest())
+            names = tuple(sorted({name for each in changed for name in each}))
             if names and release.has_process and not force:
                 raise SecretsChanged(
                     f"secrets changed since release {release.id} was made; "
@@ -311,17 +311,24 @@ def describe_live(seen: Sequence[Seen], unread: Sequence[str], ledger: Content) 
     Args:
         unread: the names of the hosts that were not read.
         ledger: what the ledgers of all of them say.
+
+    Raises:
+        BackoutError: no host's slots can be read, and the ledger does not know what Caddy shows.
     """
-    found = [(each.name, _describe(each, ledger) if each.live else None) for each in seen]
+    doubted = [each for each in seen if each.problem]
+    found = [(each.name, _describe(each, ledger) if each.live else None) for each in seen if not each.problem]
     shown = [each for _, each in found if each is not None]
+    alike = len(shown) == len(found)
+    shown = shown or [_describe(assume_shares(each, ledger), ledger) for each in doubted]
     newest = max(shown, key=lambda each: each.created_at)
-    alike = len(shown) == len(found) and len({frozenset(_list_served(each)) for each in shown}) == 1
+    alike = alike and len({frozenset(_list_served(each)) for each in shown}) == 1
     hosts = tuple(
         OnHost(name, None if each is None else each.id, None if each is None else each.sole) for name, each in found
     )
+    hosts += tuple(OnHost(each.name, DeploymentId(each.live), is_read=False, why=each.problem) for each in doubted)
     hosts += tuple(OnHost(name, None, is_read=False) for name in unread)
     if alike:
-        return replace(newest, hosts=hosts if unread else ())
+        return replace(newest, hosts=hosts if doubted or unread else ())
     parts: dict[VersionId, float] = {}
     for each in shown:
         for share in each.shares:

@@ -110,7 +110,7 @@ class HostsHealth:
         return replace(report, findings=tuple(f"{host.name}: {each}" for each in report.findings))
 
     def _open(self, host: Host, version: str) -> HealthCheck:
-        machine, address = host.releases.machine, host.releases.get(version).address
+        machine, address = host.releases.machine, host.releases.get(version, damaged=True).address
         return self._open_one(lambda origin, limits: HostConnection(machine, address, origin, limits))
 
 

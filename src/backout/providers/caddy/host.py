@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.errors import BackoutError, ProviderRejected, Refused, UsageError
-from backout.model.release import Leftover, ReleaseProcess
+from backout.errors import BackoutError, ProviderRejected, Refused
+from backout.model.release import Leftover, ReleaseProcess, count_next
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
 from backout.providers.caddy.releases import draw_id, hash_code
@@ -62,19 +62,20 @@ class HostReleases:
         lost: list[BackoutError] = []
         for host in self._hosts:
             try:
-                found = {each.id: each for each in host.releases.list()} | found
+                for each in host.releases.list():
+                    found[each.id] = _join(found[each.id], each) if each.id in found else each
             except (*NOT_READ, ProviderRejected) as error:
                 lost.append(error)
         if len(lost) == len(self._hosts):
             raise lost[0]
         return tuple(sorted(found.values(), key=lambda each: -each.number))
 
-    def get(self, release: str) -> Release:
-        """Return one. Raises ProviderRejected (status 404): no host has it; BackoutError as `read`."""
+    def get(self, release: str, *, damaged: bool = False) -> Release:
+        """Return one, as a host's `ReleaseFolder.get`. Raises ProviderRejected (404): none has it; BackoutError."""
         lost: BackoutError | None = None
         for host in self._hosts:
             try:
-                return host.releases.get(release)
+                return host.releases.get(release, damaged=damaged)
             except (*NOT_READ, ProviderRejected) as error:
                 lost = error if lost is None or isinstance(lost, ProviderRejected) else lost
         assert lost is not None
@@ -89,6 +90,15 @@ class HostReleases:
             except (*NOT_READ, ProviderRejected):
                 continue
         return self._hosts[-1].releases.read_environment(release)
+
+    def read_newest_environment(self) -> SecretValues:
+        """Return the environment of the newest release. Raises BackoutError: as `get`, or nobody knows which."""
+        for host in self._hosts:
+            if damaged := next((each for each in host.releases.list_newest() if each.damage), None):
+                what = f"the newest variables are not known: release {damaged.id} may have them, and {damaged.damage}"
+                hint = "backout release push DIR --env-file FILE"
+                raise BackoutError(what, where=host.name, hint=hint)
+        return self.read_environment(self.read()[0].id)
 
     def push(self, folder: Path, note: ReleaseNote, environment: SecretValues | None = None) -> Release:
         """Copy a folder as a new release to every host or to none; `environment`: None: that of the newest one."""
@@ -117,10 +127,10 @@ class HostReleases:
             with ExitStack() as held:
                 for host in sorted(self._hosts, key=lambda host: host.name):  # everybody in the same order
                     held.enter_context(host.ledger.lock())
-                known = self.read()[:1]
+                known = self.read()
                 if environment is None:
-                    environment = self.read_environment(known[0].id) if known else SecretValues({})
-                number = known[0].number + 1 if known else 1
+                    environment = self.read_newest_environment() if known else SecretValues({})
+                number = count_next(known)
                 now, author = self._clock.now(), self._author
                 made = [
                     host.releases.make(
@@ -178,7 +188,9 @@ class HostReleases:
                     found.append(f"on {host.name} its code is not what was pushed any more")
             except ProviderRejected:
                 found.append(f"{host.name} does not have it")
-            except UsageError as error:
+            except NOT_READ:
+                raise
+            except BackoutError as error:
                 found.append(f"on {host.name} {error.what}")
         return "; ".join(found)
 
@@ -208,7 +220,7 @@ class HostReleases:
         missing: ProviderRejected | None = None
         for host in self._hosts:
             try:
-                found.append((host, host.releases.get(release)))
+                found.append((host, host.releases.get(release, damaged=True)))
             except ProviderRejected as error:
                 missing = error
         if not found and missing is not None:
@@ -220,10 +232,17 @@ class HostReleases:
         running: dict[str, bool | None] = {}
         for host in self._hosts:
             try:
-                running[host.name] = host.releases.machine.accepts(host.releases.get(release.id).address)
+                known = host.releases.get(release.id, damaged=True)
+                running[host.name] = host.releases.machine.accepts(known.address)
             except (*NOT_READ, ProviderRejected):
                 running[host.name] = None
         return replace(release, hosts=running)
+
+
+def _join(one: Release, other: Release) -> Release:
+    """Return a release as two hosts know it: by a record that can be read, with the damage of the other one's."""
+    whole, less = (other, one) if one.damage else (one, other)
+    return replace(whole, damage=less.damage or whole.damage)
 
 
 def _clear_host(host: Host, *, dry_run: bool) -> tuple[Leftover, ...]:

@@ -77,14 +77,18 @@ class Host(Value, frozen=True):
         return self.add_shares(Seen(self.name, self.read_live(), (), self.ledger.read()))
 
     def add_shares(self, seen: Seen) -> Seen:
-        """Return what was seen with the shares of the visitors. Raises NOT_READ, BackoutError."""
+        """Return what was seen with the shares of the visitors, or why they cannot be read. Raises NOT_READ."""
         if not seen.live:
             return seen
         entry = seen.ledger.find_intended(seen.live)
         by_hand = seen.live.removesuffix(BY_HAND_SUFFIX)
-        return replace(
-            seen, shares=self.name_shares({by_hand} if entry is None else {release for release, _ in entry.shares})
-        )
+        expected = {by_hand} if entry is None else {release for release, _ in entry.shares}
+        try:
+            return replace(seen, shares=self.name_shares(expected))
+        except NOT_READ:
+            raise
+        except BackoutError as error:
+            return replace(seen, problem=error.what)
 
 
 class Seen(Value, frozen=True):
@@ -93,12 +97,14 @@ class Seen(Value, frozen=True):
     Args:
         live: the deployment that its Caddy shows, "" for none.
         shares: the releases that its visitors get.
+        problem: why these cannot be read, "" where they are.
     """
 
     name: str
     live: str
     shares: tuple[Share, ...]
     ledger: Content = Content()
+    problem: str = ""
 
 
 def read_hosts(hosts: Sequence[Host]) -> tuple[tuple[Seen, ...], tuple[str, ...]]:
@@ -117,6 +123,15 @@ def read_hosts(hosts: Sequence[Host]) -> tuple[tuple[Seen, ...], tuple[str, ...]
     if not seen:
         raise errors[0][1]
     return tuple(seen), tuple(name for name, _ in errors)
+
+
+def assume_shares(seen: Seen, ledger: Content) -> Seen:
+    """Return what was seen with the shares that its deployment was laid with. Raises BackoutError: nobody knows."""
+    entry, release = ledger.find_intended(seen.live), seen.live.removesuffix(BY_HAND_SUFFIX)
+    if entry is None and release == seen.live:
+        raise BackoutError(seen.problem)
+    laid = ((release, 100.0),) if entry is None else entry.shares
+    return replace(seen, shares=tuple(Share(VersionId(each), part) for each, part in laid))
 
 
 def find_tag(hosts: Sequence[Host]) -> str | None:

@@ -79,7 +79,7 @@ class HostJobs:
         """Run the command that stops the workers of a release, on each host that has it."""
         for host in self._hosts:
             try:
-                known = host.releases.get(version)
+                known = host.releases.get(version, damaged=True)
             except ProviderRejected:
                 continue  # it was removed there
             self._move(host, self._stop, known)

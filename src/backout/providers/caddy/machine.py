@@ -45,12 +45,6 @@ class Machine(ABC):
         """Return what a file holds."""
         return _to_bytes(self._do("read", path=str(path)))
 
-    def read_below(self, folder: PurePath, name: str, *, of: Sequence[str] | None = None) -> dict[str, bytes]:
-        """Return the files of one name by the folders that they are in, which lie in `folder`; `of`: those alone."""
-        names = None if of is None else list(of)
-        found = self._do("read_below", folder=str(folder), names=names, name=name)
-        return {each: _to_bytes(content) for each, content in found.items()}
-
     def look_below(self, folder: PurePath, name: str, most: int = 0) -> list[tuple[str, float, bytes | None]]:
         """Return the entries of a folder, sorted: name, age in seconds, and the first bytes of a file in it.
 

@@ -12,7 +12,6 @@ A release is copied beside its place and moved there whole, so that one which wa
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
 import re
 from pathlib import Path
@@ -22,19 +21,26 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderRejected, UsageError
-from backout.model.release import MAINTENANCE, Release
-from backout.model.secrets import SecretValues
+from backout.escaping import shorten
+from backout.model.release import MAINTENANCE, Release, count_next
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.others import MOST_BYTES, REVISION, describe_others
-from backout.providers.caddy.route import MAINTENANCE_SOCKET, SHOWN, share_slots
+from backout.providers.caddy.route import MAINTENANCE_SOCKET, SHOWN, name_slot, share_slots
+from backout.providers.caddy.variables import (
+    format_environment,
+    format_unit_environment,
+    make_fingerprints,
+    parse_environment,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from backout.model.release import OtherRelease, ReleaseNote
+    from backout.model.secrets import SecretValues
     from backout.providers.caddy.machine import Machine
 
-_RECORD, _ENVIRONMENT = "release.json", "environment"
+_RECORD, _ENVIRONMENT, _WHOLE = "release.json", "environment", -1
 APP: Final = "app"
 UNIT_ENVIRONMENT: Final = "unit.env"
 ALONE: Final = "alone"
@@ -45,8 +51,7 @@ _KEY, _TAG = ".fingerprints.key", ".tag"
 _SENT_WITHIN_S: Final = 86_400.0
 """No push sends its code for longer than a day."""
 _NOT_FOUND: Final = 404
-_ESCAPED, _BEHIND = re.compile(r'([\\"$`])'), r"\\\1"
-_ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
+_ID_DIGITS: Final = 16
 _ID: Final = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 _LEFTOVER: Final = re.compile(re.escape(_INCOMING) + _ID.pattern)
 
@@ -72,26 +77,35 @@ class ReleaseFolder:
         return f"unix/{self.folder / MAINTENANCE_SOCKET}"
 
     def list(self) -> tuple[Release, ...]:
-        """Return the releases, newest first; what is none of ours is left out.
+        """Return the releases, newest first, those with a damaged record last; what is none of ours is left out.
 
         Raises:
             ProviderRejected: as `check_there`.
             BackoutError: it cannot be read.
         """
         self.check_there()
-        return tuple(sorted(self._read(None), key=lambda each: -each.number))
+        return tuple(sorted(self._read(), key=lambda each: -each.number))
+
+    def list_newest(self) -> tuple[Release, ...]:
+        """Return the newest release, and those with a damaged record of which nobody knows that they are older.
+
+        Raises:
+            BackoutError: as `list`.
+        """
+        known = self.list()
+        newest = next((each for each in known if not each.damage), None)
+        since = 0.0 if newest is None else self._tell_made(newest.id)
+        return tuple(each for each in known if each is newest or (each.damage and not 0 < each.created_at < since))
 
     def list_others(self) -> tuple[OtherRelease, ...]:
         """Return what another tool put beside the releases, newest first. Raises BackoutError: it cannot be read."""
-        try:
-            found = self.machine.look_below(self.folder, REVISION, MOST_BYTES)
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            where = self.machine.describe(self.folder)
-            raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
-        theirs = {name: content for name, _, content in found if content is not None and not _ID.fullmatch(name)}
-        return describe_others({name: each for name, each in theirs.items() if name[0] != "."}, self.machine.name)
+        with self._explain("the releases cannot be read"):
+            try:
+                found = self.machine.look_below(self.folder, REVISION, MOST_BYTES)
+            except FileNotFoundError:
+                return ()
+        theirs = {name: each for name, _, each in found if name[0] != "." and not _ID.fullmatch(name)}
+        return describe_others({name: each for name, each in theirs.items() if each is not None}, self.machine.name)
 
     def name(self, address: str, at: float) -> str:
         """Return the release that listened at an address at a time (Unix seconds); where none is known, the address.
@@ -113,12 +127,27 @@ class ReleaseFolder:
             what, where = "there is no folder of releases", self.machine.describe(self.folder)
             raise ProviderRejected(what, status=_NOT_FOUND, where=where, hint="backout release push DIR")
 
-    def get(self, release: str) -> Release:
-        """Return one. Raises ProviderRejected (status 404): there is none of that id; BackoutError: it is damaged."""
-        found = tuple(self._read([release])) if release.isalnum() else ()
-        if not found:
+    def get(self, release: str, *, damaged: bool = False) -> Release:
+        """Return one.
+
+        Args:
+            damaged: also one whose record cannot be read.
+
+        Raises:
+            ProviderRejected: there is none of that id (status 404).
+            BackoutError: it cannot be read.
+        """
+        with self._explain("the release cannot be read"):
+            is_there = _ID.fullmatch(release) and self.machine.find_identity(self.folder / release) is not None
+        if not is_there:
             raise ProviderRejected("there is no release of that id", status=_NOT_FOUND, where=release)
-        return found[0]
+        content = b""
+        with contextlib.suppress(OSError):
+            content = self.machine.read(self.folder / release / _RECORD)
+        found = self._parse(release, content)
+        if found.damage and not damaged:
+            raise BackoutError(found.damage, hint="restore its release.json, or choose another release")
+        return found
 
     def get_code(self, release: str) -> Path:
         """Return the folder of a release's code."""
@@ -128,12 +157,10 @@ class ReleaseFolder:
         """Return the environment of a release. Raises BackoutError: it cannot be read."""
         path = self.folder / release / _ENVIRONMENT
         try:
-            lines = self.machine.read(path).decode().split("\0")
+            return parse_environment(self.machine.read(path))
         except (OSError, UnicodeDecodeError) as error:
             where = self.machine.describe(path)
             raise BackoutError("the environment of the release cannot be read", where=where) from error
-        pairs = (line.partition("=") for line in lines if line)
-        return SecretValues({name: value for name, _, value in pairs})
 
     def push(
         self,
@@ -203,7 +230,7 @@ class ReleaseFolder:
         known = self.list()
         made = Release(
             id=release,
-            number=number or max((each.number for each in known), default=0) + 1,
+            number=number or count_next(known),
             created_at=now,
             code_hash=code_hash,
             address=self.maintenance if source == MAINTENANCE else f"127.0.0.1:{self._choose_port(known)}",
@@ -233,8 +260,7 @@ class ReleaseFolder:
 
     def _describe(self, release: Release, environment: SecretValues, place: Path) -> None:
         """Write what is known of a release into its folder."""
-        lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
-        self.machine.write_new(place / _ENVIRONMENT, lines.encode())
+        self.machine.write_new(place / _ENVIRONMENT, format_environment(environment).encode())
         self.machine.write_new(place / UNIT_ENVIRONMENT, format_unit_environment(release, environment).encode())
         self.machine.write_new(place / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
         self.machine.write_slots(
@@ -291,20 +317,43 @@ class ReleaseFolder:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def _read(self, names: Sequence[str] | None) -> Iterator[Release]:
+    def _read(self) -> Iterator[Release]:
+        with self._explain("the releases cannot be read"):
+            found = self.machine.look_below(self.folder, _RECORD, _WHOLE)
+        for name, _, content in found:
+            if _ID.fullmatch(name):  # else another tool's, whatever it calls the files in it
+                yield self._parse(name, content or b"")
+
+    def _parse(self, name: str, content: bytes) -> Release:
+        where = self.machine.describe(self.folder / name / _RECORD)
         try:
-            found = self.machine.read_below(self.folder, _RECORD, of=names)
-        except OSError as error:
-            where = self.machine.describe(self.folder)
-            raise BackoutError(f"the releases cannot be read: {error.strerror}", where=where) from error
-        for name, content in found.items():
-            if names is None and not _ID.fullmatch(name):
-                continue  # another tool's, whatever it calls the files in it
-            where = self.machine.describe(self.folder / name / _RECORD)
-            try:
-                yield decode_json(content, Release, what="the release's record", where=where)
-            except Undecodable as error:
-                raise BackoutError(f"what is known of the release cannot be read: {error}", where=where) from error
+            found = decode_json(content, Release, what="the text")
+            why = "" if found.id == name else f"it is the record of release {shorten(found.id)}"
+        except Undecodable as error:
+            why = error.what if content else "it is empty, missing, or not for this user"
+        return self._describe_damaged(name, f"its record cannot be read: {why} ({where})") if why else found
+
+    def _describe_damaged(self, name: str, why: str) -> Release:
+        """Return what is still known of a release with a damaged record: where it listens, and which variables it has.
+
+        So what is live is named, its port is not given away, and a value that changed with it is not overlooked.
+        """
+        address, fingerprints = "", dict[str, str]()
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            address = self.machine.read(self.folder / name / ALONE / name_slot(0)).decode("ascii").strip()
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            environment = parse_environment(self.machine.read(self.folder / name / _ENVIRONMENT))
+            fingerprints = make_fingerprints(environment, self.machine.read(self.folder / _KEY))
+        source = MAINTENANCE if address == self.maintenance else "push"
+        return Release(
+            name, 0, self._tell_made(name), "", address, source=source, fingerprints=fingerprints, damage=why
+        )
+
+    def _tell_made(self, release: str) -> float:
+        """Return when a release was made, by its host's clock, in Unix seconds; 0 where that is not known."""
+        with contextlib.suppress(OSError):
+            return self.machine.tell_change(self.folder / release / _ENVIRONMENT) / 1e9
+        return 0.0
 
     def _choose_port(self, known: tuple[Release, ...]) -> int:
         first, last = self._ports
@@ -328,12 +377,7 @@ class ReleaseFolder:
             with contextlib.suppress(FileExistsError):
                 self.machine.write_new(path, os.urandom(32))
             key = self.machine.read(path)
-        return {
-            name: hmac.new(key, f"{name}\0{environment.reveal(name)}".encode(), "sha256").hexdigest()[
-                :_FINGERPRINT_DIGITS
-            ]
-            for name in environment.names
-        }
+        return make_fingerprints(environment, key)
 
     @contextlib.contextmanager
     def _explain(self, what: str) -> Iterator[None]:
@@ -342,16 +386,6 @@ class ReleaseFolder:
         except OSError as error:
             where = self.machine.describe(Path(str(error.filename or self.folder)))
             raise BackoutError(f"{what}: {error.strerror or error}", where=where) from error
-
-
-def format_unit_environment(release: Release, environment: SecretValues) -> str:
-    """Return the variables of a release's process in the dialect of systemd's EnvironmentFile=.
-
-    Source: systemd.exec(5), "EnvironmentFile=" (257): as a POSIX shell reads them; nothing is expanded.
-    """
-    values = {name: environment.reveal(name) for name in environment.names}
-    values |= {"PORT": release.address.rpartition(":")[2], "RELEASE": release.id}
-    return "".join(f'{name}="{_ESCAPED.sub(_BEHIND, value)}"\n' for name, value in values.items())
 
 
 def draw_id() -> str:
@@ -364,12 +398,3 @@ def hash_code(folder: Path) -> str:
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder))
     return LocalMachine().hash_code(folder)
-
-
-def compare_environments(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names whose values differ, by their fingerprints, sorted.
-
-    >>> compare_environments({"A": "1", "B": "2"}, {"A": "1", "B": "3", "C": "4"})
-    ('B', 'C')
-    """
-    return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))

@@ -30,7 +30,7 @@ class CaddyVersions:
 
     def detail(self, version: str) -> Version:
         """Return one release. Raises ProviderRejected (status 404) for an unknown id."""
-        return make_version(self._releases.get(version))
+        return make_version(self._releases.get(version, damaged=True))
 
 
 class CaddySecrets:
@@ -91,4 +91,5 @@ def make_version(release: Release) -> Version:
         bindings=tuple(f"secret_text:{name}" for name in names),
         handlers=("fetch",),
         source=release.source,
+        damage=release.damage,
     )
