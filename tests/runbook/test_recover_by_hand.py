@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from recovery_story import ASK, Night, recover, take_back
 from values import replace
 
+from backout.model.steps.recovery import PlaceStep
 from backout.plan.recovery_by_hand import ByHand, add_recovery_lines
+from backout.providers.caddy.lines import Place as Releases
+from backout.providers.caddy.lines import make_equivalents as make_host_lines
 from backout.providers.cloudflare.lines import Place, make_equivalents
+from backout.providers.line_templates import HealthQuestion
 from backout.runbook.recover.prepare import prepare
 from backout.runbook.recover.undo import find_undoable, prepare_undo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backout.model.plan import Plan
 
 LINES = make_equivalents(Place("https://api.example.com/client/v4", "a1", "shop", "https://shop.example.com/health"))
@@ -63,6 +67,21 @@ def test_by_hand_nobody_is_given_the_bad_version_on_the_way(quick_path: Path) ->
     assert "VERSION@100%" in fill(plan)["recover_place"]
     assert f"{night.bad.id}@100%" not in fill(plan)["recover_place"]
     assert not [note for note in plan.notes if "one upload" in note], "nothing is uploaded"
+
+
+@pytest.mark.parametrize("home", ["Cloudflare", "hosts"])
+def test_by_hand_the_target_is_asked_and_not_the_page_that_is_live_by_then(quick_path: Path, home: str) -> None:
+    """Its own line, as in the plan of a rollback: at the usual address the maintenance page answers 503."""
+    night = Night(quick_path)
+    where = HealthQuestion("https://shop.example.com/health")
+    lines = LINES if home == "Cloudflare" else make_host_lines((Releases(Path("/srv/shop")),), where)
+    plan = prepare(night.tools(), replace(ASK, only=("database", "objects")))
+    bare = replace(plan, steps=tuple(replace(step, equivalent="") for step in plan.steps))
+    found = {step.action: step.equivalent for step in add_recovery_lines(bare, ByHand(lines)).steps}
+    target = plan.arguments(PlaceStep).version
+    last = lines.prove.format(version=target, leaving="x").splitlines()[-1]
+    assert found["recover_prove"] == last != lines.health
+    assert "no line is known" not in found["recover_place"]
 
 
 def test_names_stay_words(quick_path: Path) -> None:

@@ -188,6 +188,7 @@ class Equivalents(Value, frozen=True):
         split: with `{shares}`, words `VERSION@PERCENTAGE%`.
         schedules: with `{schedules}`, a JSON list of objects with a `cron` each.
         prove: with `{version}` and `{leaving}`, a line each.
+        ask: with `{version}`, asks one that gets no traffic, and that stands where it can be asked.
         errors: with `{version}`, follows its errors.
         secrets: sets several secrets, with `{file}`.
         secret: one, with `{name}`.
@@ -210,6 +211,7 @@ class Equivalents(Value, frozen=True):
     health: str = ""
     schedules: str = ""
     prove: str = ""
+    ask: str = ""
     errors: str = ""
     secrets: str = ""
     secret: str = ""

@@ -56,6 +56,7 @@ class ByHand(Value, frozen=True):
         roles: those that the fence keeps out.
         opens: the line that gives each of them what it had.
         page: the version that serves users meanwhile, "" where it is the one that is left.
+        target: the version that is placed, "" where there is none, or it has no id yet.
     """
 
     lines: Equivalents
@@ -63,6 +64,7 @@ class ByHand(Value, frozen=True):
     roles: tuple[str, ...] = ()
     opens: str = ""
     page: str = ""
+    target: str = ""
 
     def ask(self, *queries: str) -> str:
         """Return a line that runs these queries, "" where it is not known what one begins with."""
@@ -75,6 +77,8 @@ def add_recovery_lines(plan: Plan, hand: ByHand) -> Plan:
     """Return the plan with the equivalent of every step; one that begins with `#` says why there is nothing to type."""
     if plan.has(MaintenanceStep) and plan.arguments(MaintenanceStep).shows:
         hand = replace(hand, page=_PAGE)
+    if plan.has(PlaceStep) and not plan.arguments(PlaceStep).uploads:
+        hand = replace(hand, target=plan.arguments(PlaceStep).version)
     filled = (
         replace(step, equivalent=_LINES[step.action](step, hand))
         if not step.equivalent and step.action in _LINES
@@ -143,7 +147,13 @@ def _place(step: Step, hand: ByHand) -> str:
         return f"# in a checkout of the commit of {place.version[:8]}; secrets.json has what is missing\n{lines.upload}"
     if not place.uploads and lines.split:
         return lines.split.format(shares=f"{hand.page or place.leaving}@100% {place.version}@0%")
-    return _UNKNOWN
+    return "# nothing to type: one that runs can be asked by its address" if lines.ask and hand.target else _UNKNOWN
+
+
+def _ask_target(_step: Step, hand: ByHand) -> str:
+    """Return what asks the target, which no user gets yet: at its usual address the maintenance page would answer."""
+    asked = hand.lines.ask.format(version=hand.target) if hand.target else ""
+    return asked or hand.lines.health or NO_HEALTH
 
 
 _LINES: dict[str, Callable[[Step, ByHand], str]] = {
@@ -191,7 +201,7 @@ _LINES: dict[str, Callable[[Step, ByHand], str]] = {
     GoLiveStep.action: lambda step, hand: (
         hand.lines.activate.format(version=step.arguments(GoLiveStep).version, message="''") or _UNKNOWN
     ),
-    ProveTargetStep.action: lambda _step, hand: hand.lines.health or NO_HEALTH,
+    ProveTargetStep.action: _ask_target,
     ResumeStep.action: _resume,
     **dict.fromkeys((StopJobsStep.action, StartJobsStep.action), lambda _step, _hand: _UNKNOWN),
     RecoverReportStep.action: lambda _step, _hand: "# nothing to type: write down the times, and what you saw",

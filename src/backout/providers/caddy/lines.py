@@ -47,11 +47,13 @@ def make_equivalents(places: Sequence[Place], health: HealthQuestion, jobs: tupl
         jobs: the operator's commands that stop and start job workers, "" where there are none.
     """
     stop, start = ("\n".join(_run_there(each, place) for place in places if place.has_jobs) for each in jobs)
+    ask = make_template("\n".join(_ask_release(place, health) for place in places)) if health.url else ""
     return Equivalents(
         activate=_write_switch(places),
         live="\n".join(_show(place) for place in places),
         health=health.write(),
-        prove=make_template("\n".join(_ask_release(place, health) for place in places)) if health.url else "",
+        prove=ask,
+        ask=ask,
         stop_jobs=make_template(stop),
         start_jobs=make_template(start),
         page="\n".join(_go_to(place, _write_page(place)) for place in places),

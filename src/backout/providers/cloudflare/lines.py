@@ -90,10 +90,11 @@ def make_equivalents(place: Place) -> Equivalents:
     # One version is asked for by a structured header; it needs both kinds of quotes.
     asked = place.health(f"-H '{OVERRIDES}: {place.script}=\"{VERSION}\"'")
     proof = [f"npx wrangler versions deploy {{leaving}}@100% {{version}}@0% --name {name} -y"]
-    if asked:
-        proof.append(make_template(asked))
+    ask = make_template(asked)
+    proof += [ask] if ask else []
     return Equivalents(
         prove="\n".join(proof),
+        ask=ask,
         activate=f"npx wrangler rollback {{version}} --name {name} --message {{message}}",
         at_once=" --durable-objects-code-update-mode immediate",
         split=f"npx wrangler versions deploy {{shares}} --name {name} -y",
