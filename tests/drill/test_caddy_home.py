@@ -108,6 +108,17 @@ def test_the_card_says_of_secrets_what_is_so_on_a_host(shop: CaddyShop) -> None:
     assert "10220" not in card
 
 
+def test_what_is_refused_or_warned_of_on_a_host_is_named(shop: CaddyShop) -> None:
+    """The variable whose old value would come back, and what somebody may deploy who can stop guard."""
+    old = str(shop.push("one").json["live"])
+    (shop.host.folder / "shop.env").write_text("TOKEN=canary\n")
+    shop.push("two", "--env-file", "shop.env")
+    said = shop.run("release", "live", old, code=3).err
+    assert f"secrets changed since release {old} was made: TOKEN; switching" in said
+    assert "canary" not in said
+    assert "anyone who may deploy shop: marks are not signed" in " ".join(shop.run("status", code=None).out.split())
+
+
 def mark_stable(shop: CaddyShop, release: str) -> None:
     """Have a release proven stable just now."""
     tools = shop.tools()

@@ -84,8 +84,7 @@ def make_marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
     """Return whether marks are signed, and who could stop guard with one."""
     from backout.config.init.additions import rewrite_for_file
 
-    script = config.environment.platform.script
-    deployer = f"anyone who may deploy {script}"
+    deployer = f"anyone who may deploy {config.environment.platform.script or config.settings.app.name}"
     add = rewrite_for_file(describe_setting("marks", key_env="BACKOUT_MARKS_KEY"), config.text, config.path.name)
     if seal is None:
         return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": add}

@@ -260,7 +260,7 @@ class CaddyDeployments:
             names = tuple(sorted({name for each in changed for name in each}))
             if names and release.has_process and not force:
                 raise SecretsChanged(
-                    f"secrets changed since release {release.id} was made; "
+                    f"secrets changed since release {release.id} was made: {', '.join(names)}; "
                     "switching to it would bring the old values back",
                     names=names,
                     where=releases.machine.describe(releases.folder),
