@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout import config
-from backout.errors import BackoutError
+from backout.errors import BackoutError, UsageError
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.host import HostReleases
@@ -19,7 +19,7 @@ from backout.providers.caddy.hosts import Host
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.processes import OwnProcesses
-from backout.providers.caddy.releases import ReleaseFolder
+from backout.providers.caddy.releases import ReleaseFolder, hash_code
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
 from backout.wiring.caddy import find_commit, open_home
@@ -63,6 +63,55 @@ def test_another_tools_release_is_none_of_ours_whatever_its_files_are_called(tmp
     (theirs / "release.json").write_text('{"codename": "otter"}')
     assert [each.id for each in store.list()] == [made.id]
     assert [each.name for each in store.list_others()] == [theirs.name]
+
+
+@pytest.mark.parametrize("to", ["../source", "x/../../source/page", "/etc/passwd", "../source-2", ".."])
+def test_a_link_that_leaves_its_folder_is_refused_where_it_lies(tmp_path: Path, to: str) -> None:
+    """Also one that comes back by the folder's own name, which a release has not; and none is copied before."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/page").write_text("one")
+    (tmp_path / "source/self").symlink_to(".")
+    (tmp_path / "source/lost").symlink_to("nowhere")
+    (tmp_path / "source/round").symlink_to("round")
+    assert hash_code(tmp_path / "source")
+    (tmp_path / "source/away").symlink_to(to)
+    store = ReleaseFolder(tmp_path / "releases", (9100, 9199))
+    store.prepare()
+    with pytest.raises(UsageError, match="the link leads out of the folder") as caught:
+        store.push(tmp_path / "source", ReleaseNote(), SecretValues({}), 1.0)
+    assert caught.value.where == str(tmp_path / "source/away")
+
+
+def test_a_folder_that_holds_the_releases_is_none(tmp_path: Path) -> None:
+    """Copied into itself it would have no end."""
+    place = tmp_path / "releases"
+    (tmp_path / "page").write_text("one")
+    store = ReleaseFolder(place, (9100, 9199))
+    releases = HostReleases((Host(store, Ledger(place), LiveSlots(place), OwnProcesses(store, "")),), SystemClock())
+    for folder in (tmp_path, place):
+        with pytest.raises(UsageError, match="the releases are in it"):
+            releases.push(folder, ReleaseNote())
+    assert not place.exists()
+
+
+def test_what_cannot_be_copied_is_named_once(tmp_path: Path) -> None:
+    """One file and one reason, however many there are."""
+    source, machine = tmp_path / "source", Watched()
+    source.mkdir()
+    for number in range(300):
+        (source / f"page-{number}").write_text("one")
+
+    def change(deed: str, _arguments: dict[str, object]) -> None:
+        for each in source.iterdir() if deed == "copy" else ():
+            each.unlink()
+            os.mkfifo(each)
+
+    machine.before = change
+    store = ReleaseFolder(tmp_path / "releases", (9100, 9199), machine)
+    store.prepare()
+    with pytest.raises(BackoutError, match="named pipe") as caught:
+        store.push(source, ReleaseNote(), SecretValues({}), 1.0)
+    assert len(str(caught.value)) < 1000
 
 
 class Watched(LocalMachine):

@@ -152,8 +152,12 @@ def sync(folder: str) -> None:
 
 
 def copy(folder: str, to: str) -> None:
-    """Copy a folder of this host."""
-    shutil.copytree(folder, to, symlinks=True)
+    """Copy a folder of this host. Raises OSError: a file of it cannot be copied; the first one is named."""
+    try:
+        shutil.copytree(folder, to, symlinks=True)
+    except shutil.Error as error:  # it has a line for each file, and no number
+        path, _, why = error.args[0][0]
+        raise OSError(5, str(why), str(path)) from None
 
 
 def unpack(to: str, size: int) -> None:
@@ -208,8 +212,8 @@ def hash_code(folder: str) -> str:
 
 def _check_link(folder: str, path: str) -> str:
     to = os.readlink(path)
-    inside = os.path.normpath(os.path.join(os.path.dirname(path), to))
-    if os.path.isabs(to) or os.path.commonpath([inside, os.path.normpath(folder)]) != os.path.normpath(folder):
+    inside = os.path.normpath(os.path.join(os.path.dirname(os.path.relpath(path, folder)), to))
+    if os.path.isabs(to) or inside.split(os.sep)[0] == os.pardir:  # also where it comes back by the folder's own name
         raise Odd(path, "the link leads out of the folder, and would not be part of the release")
     return to
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.errors import BackoutError, ProviderRejected, Refused
+from backout.errors import BackoutError, ProviderRejected, Refused, UsageError
 from backout.model.release import Leftover, ReleaseProcess, count_next
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
+from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.releases import draw_id, hash_code
 from backout.rules import SafetyRule
 
@@ -117,6 +118,9 @@ class HostReleases:
         Raises:
             BackoutError: as `ReleaseFolder.send` and `make`, or a host was not reached; then no host has it.
         """
+        if isinstance(code, Path):
+            for host in self._hosts:
+                _check_apart(code, host)
         code_hash, drawn = hash_code(code) if isinstance(code, Path) else code.code_hash, draw_id()
         prepare_hosts(self._hosts)
         begun: list[Host] = []
@@ -243,6 +247,13 @@ def _join(one: Release, other: Release) -> Release:
     """Return a release as two hosts know it: by a record that can be read, with the damage of the other one's."""
     whole, less = (other, one) if one.damage else (one, other)
     return replace(whole, damage=less.damage or whole.damage)
+
+
+def _check_apart(folder: Path, host: Host) -> None:
+    """Raise UsageError where a folder holds that of the releases: a release would hold all others, and itself."""
+    releases = host.releases.folder
+    if isinstance(host.releases.machine, LocalMachine) and releases.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"the releases are in it ({releases}): build into a folder of its own", where=str(folder))
 
 
 def _clear_host(host: Host, *, dry_run: bool) -> tuple[Leftover, ...]:
