@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -18,6 +19,9 @@ from backout.cli.commands import list_entries
 from backout.errors import EXIT_CODES
 
 from polling import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden_help.txt"
@@ -165,15 +169,30 @@ def test_every_json_answer_is_documented() -> None:
 
 def test_no_command_shadows_a_global_option() -> None:
     """Two options of one name would make one of them unreachable."""
-    import click  # noqa: PLC0415 - only this test looks inside
-
-    def walk(command: click.Command, ctx: click.Context) -> None:
+    for command, ctx in list_all_commands(root):
         names = [name for param in command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
         options = [name for name in names if name.startswith("-")]
         assert len(options) == len(set(options)), ctx.command_path
-        for name in command.list_commands(ctx) if isinstance(command, click.Group) else ():
-            inner = command.get_command(ctx, name)
-            assert inner is not None
-            walk(inner, click.Context(inner, info_name=name, parent=ctx))
 
-    walk(root, click.Context(root, info_name="backout"))
+
+def test_no_option_takes_a_number_that_is_none() -> None:
+    """As "nan", which lies in each range of click's own."""
+    taken = [param for command, ctx in list_all_commands(root) for param in command.get_params(ctx)]
+    ranges = [param for param in taken if isinstance(param.type, click.FloatRange) or param.type is click.FLOAT]
+    assert len(ranges) > 5
+    for param in ranges:
+        for text in ("nan", "-nan", "inf"):
+            with pytest.raises(click.BadParameter):
+                param.type.convert(text, param, None)
+
+
+def list_all_commands(
+    command: click.Command, ctx: click.Context | None = None
+) -> Iterator[tuple[click.Command, click.Context]]:
+    """Yield each command with its context, groups before what is in them."""
+    ctx = ctx or click.Context(command, info_name="backout")
+    yield command, ctx
+    for name in command.list_commands(ctx) if isinstance(command, click.Group) else ():
+        inner = command.get_command(ctx, name)
+        assert inner is not None
+        yield from list_all_commands(inner, click.Context(inner, info_name=name, parent=ctx))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from cli_shell import backout
 
 from backout.cli.deployments import _show_answer
@@ -37,6 +38,27 @@ def test_the_name_of_another_tools_release_makes_no_line_of_its_own(tmp_path: Pa
     assert said in listed.out.splitlines()
     asked = backout(tmp_path, "release", "list", "-e", "production", "--json")
     assert [each["name"] for each in asked.json["others"]] == [name]  # type: ignore[attr-defined,index]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("build", "--traffic", "nan"), "'nan' is not a finite number"),
+        (("build", "--traffic", "0.0001"), "a share is a multiple of 0.5 %"),
+        (("",), "it is empty"),
+        ((".",), "the releases are in it"),
+    ],
+)
+def test_what_cannot_be_pushed_is_refused_before_anything_is_copied(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    """A variable of a script that is not set is no folder, and no share of the visitors is given that there is not."""
+    (tmp_path / "backout.toml").write_text(_CONFIG)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/page").write_text("one")
+    answer = backout(tmp_path, "release", "push", *words, "-e", "production")
+    assert (answer.code, said in answer.err) == (2, True), answer.err
+    assert not (tmp_path / "releases").exists()
 
 
 def test_the_author_of_a_quarantine_makes_no_line_of_its_own() -> None:

@@ -12,7 +12,7 @@ import click
 
 from backout.cli.incident.pages import Page
 from backout.cli.support import outcome
-from backout.cli.support.options import command, pass_shell
+from backout.cli.support.options import Amount, command, pass_shell
 from backout.cli.twin_env import choose_folder
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
@@ -52,7 +52,7 @@ Examples:
 @click.option("--bad", default=BAD, show_default=True, help="The bad variant of examples/fm5.")
 @click.option("--keep", is_flag=True, help="Leave the twin running.")
 @click.option("--dir", "directory", default=DIRECTORY, show_default=True, help="The folder for everything it writes.")
-@click.option("--rate", default=RATE_PER_S, show_default=True, type=click.FloatRange(1, 500), help="Requests a second.")
+@click.option("--rate", default=RATE_PER_S, show_default=True, type=Amount(1, 500), help="Requests a second.")
 @pass_shell
 def demo(shell: Shell, *, home: str, bad: str, keep: bool, directory: str, rate: float) -> int:
     """Start a local twin, deploy a good and a bad version of the sample application, and let guard act.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.support.options import group, pass_shell
+from backout.cli.support.options import Amount, group, pass_shell
 from backout.cli.support.style import Tone
 from backout.cli.twin_env import DEFAULT_DIRECTORY, HOSTS, choose_folder, config, directory_option, env, make_relative
 from backout.errors import UsageError
@@ -166,16 +166,12 @@ def fault() -> None:
 @fault.command("set", epilog=_KINDS_HELP)
 @click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.argument("target", required=False)
-@click.option(
-    "--share", type=click.FloatRange(0, 1, min_open=True), metavar="0..1", help="Share of requests hit, default 1."
-)
-@click.option(
-    "--latency-ms", type=click.FloatRange(0), metavar="MS", help="The delay of latency, api-slow, telemetry-lag."
-)
+@click.option("--share", type=Amount(0, 1, min_open=True), metavar="0..1", help="Share of requests hit, default 1.")
+@click.option("--latency-ms", type=Amount(0), metavar="MS", help="The delay of latency, api-slow, telemetry-lag.")
 @click.option(
     "--status", type=click.IntRange(500, 599), metavar="5XX", help="The status that `errors` answers with, default 503."
 )
-@click.option("--retry-after", type=click.FloatRange(0), metavar="SECONDS", help="The header of api-429.")
+@click.option("--retry-after", type=Amount(0), metavar="SECONDS", help="The header of api-429.")
 @click.option("--for", "lasting", metavar="DURATION", help="Clear the fault after this time, such as 30s.")
 @directory_option
 @pass_shell

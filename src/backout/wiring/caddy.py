@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from backout.config.schema.environment import CaddyHost
 from backout.config.secret_names import list_own_keys
-from backout.errors import ConfigError, ProviderRejected, Unmeasured
+from backout.errors import ConfigError, ProviderRejected, Unmeasured, UsageError
 from backout.model.value import Value
 from backout.providers.caddy.bundles import CaddyBundles
 from backout.providers.caddy.deployments import CaddyDeployments
@@ -24,6 +24,7 @@ from backout.providers.caddy.releases import ReleaseFolder
 from backout.providers.caddy.route import (
     ADDRESS_HEADER,
     ADMIN_SOCKET,
+    SLOTS,
     make_config,
     make_maintenance_server,
     make_route,
@@ -221,6 +222,12 @@ def describe_caddy(config: Config, site: str = "") -> dict[str, dict[str, object
     admin = {"listen": f"unix/{settings.releases / ADMIN_SOCKET}|0600"}  # no port that every user of the host reaches
     beside = {"backout": shown, "maintenance": maintenance}
     return {**described, "config": {"admin": admin, **make_config(site, route, beside, settings.access_log)}}
+
+
+def check_share(share: float) -> None:
+    """Raise UsageError where the visitors cannot be shared so: whoever gets any gets one slot at least."""
+    if share * SLOTS % 100:
+        raise UsageError(f"a share is a multiple of {100 / SLOTS:g} %", where=f"--traffic {share:g}")
 
 
 def find_commit(folder: Path) -> str:

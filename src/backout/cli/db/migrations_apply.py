@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.support.confirm import confirm
-from backout.cli.support.options import REASON, Command, pass_shell
+from backout.cli.support.options import REASON, Amount, Command, pass_shell
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -48,7 +48,7 @@ Examples:
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @click.option(
     "--lock-timeout",
-    type=click.FloatRange(min=0.1),
+    type=Amount(min=0.1),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

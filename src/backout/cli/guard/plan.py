@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.support.options import Command, pass_shell
+from backout.cli.support.options import Amount, Command, pass_shell
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -27,7 +27,7 @@ Examples:
 )
 @click.option(
     "--probes",
-    type=click.FloatRange(min=0, max=_MOST_PER_S, min_open=True),
+    type=Amount(min=0, max=_MOST_PER_S, min_open=True),
     default=1.0,
     show_default=True,
     metavar="N",

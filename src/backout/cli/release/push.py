@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.support.options import REASON, Command, pass_shell
+from backout.cli.support.options import REASON, Amount, Command, FolderName, pass_shell
 from backout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Examples:
   backout release push build -e production --env-file .env.production   # the first one, or with new variables
 """,
 )
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--traffic", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Percent it gets.")
+@click.argument("folder", metavar="DIR", type=FolderName())
+@click.option("--traffic", type=Amount(0, 100), default=100.0, show_default=True, help="Percent it gets.")
 @click.option("--tag", default="", metavar="TAG", help="A name for it.")
 @click.option("--commit", metavar="SHA", help="The commit that it was built from; default: that of DIR.")
 @click.option(
@@ -51,16 +51,18 @@ def push(
     from backout.model.release import ReleaseNote
     from backout.model.version import is_commit
     from backout.runbook.release import push_release
-    from backout.wiring.caddy import find_commit
+    from backout.wiring.caddy import check_share, find_commit
     from backout.wiring.secrets import read_values
 
     tools, releases = open_releases(shell)
+    check_share(traffic)
     if commit and not is_commit(commit):
         raise UsageError(
             "a commit is 7 to 64 hexadecimal digits",
             where=f"--commit {commit}",
             hint="backout release push DIR --tag TAG",
         )
+    folder = shell.folder / folder
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder))
     note = ReleaseNote(find_commit(folder) if commit is None else commit, tag, shell.mask_reason(message))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -40,6 +42,29 @@ class _Reason(click.ParamType[str]):
 
 REASON = _Reason()
 """The type of every `-m WHY`."""
+
+
+class Amount(click.FloatRange):
+    """A number of a range: finite, so that "nan", which lies in every range, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number. Raises click.BadParameter: it is none, or out of range."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+class FolderName(click.ParamType[Path]):
+    """A folder's name; an empty one, as of a variable that is not set, is none: `Path("")` is where one stands."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path. Raises click.BadParameter: it is empty."""
+        if not str(value):
+            self.fail("it is empty.", param, ctx)
+        return Path(value)
 
 
 def _make_option(*names: str, help: str, **kwargs: Any) -> click.Option:
