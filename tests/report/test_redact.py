@@ -37,6 +37,12 @@ def test_no_spelling_of_a_registered_secret_passes(secret: str, before: str, aft
         assert spelling not in redactor.redact(before + spelling + after).replace(MASK, "")
 
 
+@pytest.mark.parametrize("unit", ["x", "1", "XY", "x\n", "ä"])
+def test_a_long_value_of_one_kind_of_character_is_registered_at_once(unit: str) -> None:
+    """What is enough of its beginning is looked for as far as the middle: in one look, not in one for each length."""
+    assert find_growth(lambda text: Redactor().register(text), "", unit, "") is None
+
+
 @given(SECRETS, st.binary(max_size=9), st.binary(max_size=9))
 def test_base64_of_a_text_around_a_secret_gives_nothing_back(secret: str, before: bytes, after: bytes) -> None:
     """At any alignment, in both alphabets; at most the characters shared with the neighbours stay."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.escaping import INVISIBLE
@@ -83,12 +82,21 @@ def _measure_enough(text: str) -> int:
     if len(text) < _SHORTEST_CUT:
         return len(text)
     most = min(len(text), max(_EDGE_OF_WORDS, (len(text) + 1) // 2))
-    return next((n for n in range(_EDGE, most) if _is_no_word(text[:n])), most)
+    return min(most, max(_EDGE, _count_to_no_word(text)))
 
 
-def _is_no_word(text: str) -> bool:
-    mixed = any(a.islower() and b.isupper() for a, b in pairwise(text))
-    return mixed or (any(c.isdigit() for c in text) and any(c.isalpha() for c in text))
+def _count_to_no_word(text: str) -> int:
+    """Return how many characters of the beginning are no ordinary word any more, more than there are where all are one.
+
+    >>> [_count_to_no_word(each) for each in ("abC1", "ab1", "12x", "ABCd", "")]
+    [3, 3, 3, 5, 1]
+    """
+    has_digit = has_letter = False
+    for count, (before, each) in enumerate(zip(f" {text}", text, strict=False), 1):
+        has_digit, has_letter = has_digit or each.isdigit(), has_letter or each.isalpha()
+        if (has_digit and has_letter) or (before.islower() and each.isupper()):
+            return count
+    return len(text) + 1
 
 
 def make_bare(text: str, *, decoded: bool = True) -> str:
