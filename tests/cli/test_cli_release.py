@@ -47,6 +47,10 @@ def test_the_name_of_another_tools_release_makes_no_line_of_its_own(tmp_path: Pa
         (("build", "--traffic", "0.0001"), "a share is a multiple of 0.5 %"),
         (("",), "it is empty"),
         ((".",), "the releases are in it"),
+        (("build", "--tag", "a\nb"), "a tag has at most 100 characters, all of them printable"),
+        (("build", "--tag", "a" * 101), "a tag has at most 100 characters"),
+        (("build", "--env-file", "name.env"), "A-B is no name of a variable"),
+        (("build", "--env-file", "value.env"), "the value of A is longer than 128 KiB"),
     ],
 )
 def test_what_cannot_be_pushed_is_refused_before_anything_is_copied(
@@ -56,6 +60,8 @@ def test_what_cannot_be_pushed_is_refused_before_anything_is_copied(
     (tmp_path / "backout.toml").write_text(_CONFIG)
     (tmp_path / "build").mkdir()
     (tmp_path / "build/page").write_text("one")
+    (tmp_path / "name.env").write_text("A-B=1\n")
+    (tmp_path / "value.env").write_text(f"A={'x' * (1 << 17)}\n")
     answer = backout(tmp_path, "release", "push", *words, "-e", "production")
     assert (answer.code, said in answer.err) == (2, True), answer.err
     assert not (tmp_path / "releases").exists()

@@ -13,6 +13,8 @@ from backout.errors import UsageError
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
 
+_LONGEST_TAG = 100
+
 
 @click.command(
     "push",
@@ -62,6 +64,8 @@ def push(
             where=f"--commit {commit}",
             hint="backout release push DIR --tag TAG",
         )
+    if len(tag) > _LONGEST_TAG or not tag.isprintable():
+        raise UsageError(f"a tag has at most {_LONGEST_TAG} characters, all of them printable", where="--tag")
     folder = shell.folder / folder
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder))

@@ -14,6 +14,7 @@ from backout.model.secrets import SecretValues
 from backout.providers.caddy.hosts import NOT_READ, find_tag, prepare_hosts
 from backout.providers.caddy.machine import LocalMachine
 from backout.providers.caddy.releases import draw_id, hash_code
+from backout.providers.caddy.variables import check_variables
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class HostReleases:
 
     def push(self, folder: Path, note: ReleaseNote, environment: SecretValues | None = None) -> Release:
         """Copy a folder as a new release to every host or to none; `environment`: None: that of the newest one."""
+        if environment is not None:
+            check_variables(environment)
         return self.add(folder, note, environment)
 
     def add(

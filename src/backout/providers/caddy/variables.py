@@ -6,6 +6,8 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Final
 
+from backout.errors import UsageError
+from backout.escaping import shorten
 from backout.model.secrets import SecretValues
 
 if TYPE_CHECKING:
@@ -14,7 +16,21 @@ if TYPE_CHECKING:
     from backout.model.release import Release
 
 _DIGITS: Final = 16
+_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_MOST_BYTES: Final = 1 << 17
 _ESCAPED, _BEHIND = re.compile(r'([\\"$`])'), r"\\\1"
+
+
+def check_variables(environment: SecretValues) -> None:
+    """Raise UsageError where no process can have a variable; systemd leaves out names that are none, and says nothing.
+
+    Source: systemd.exec(5), "EnvironmentFile=" (257); execve(2) (Linux 2.6.23): 32 pages for one string.
+    """
+    for name in environment.names:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{shorten(name)} is no name of a variable: letters, digits and _ alone")
+        if len(f"{name}={environment.reveal(name)}".encode()) >= _MOST_BYTES:
+            raise UsageError(f"the value of {name} is longer than {_MOST_BYTES >> 10} KiB: no process can have it")
 
 
 def format_environment(environment: SecretValues) -> str:

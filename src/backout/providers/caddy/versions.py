@@ -9,6 +9,7 @@ from backout.model.deployment import Share
 from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.model.version import Version, VersionId
+from backout.providers.caddy.variables import check_variables
 
 if TYPE_CHECKING:
     from backout.model.release import Release
@@ -56,9 +57,11 @@ class CaddySecretWriter:
         """Set all of them in one release; it is live when this returns.
 
         Raises:
+            UsageError: no process can have such a variable.
             NewestNotLive: more than one release is live, or none, or a maintenance page.
             BackoutError: as `HostReleases.add` and `CaddyDeployments.deploy`.
         """
+        check_variables(values)
         history = self._deployments.history()
         live = history[0].sole if history else None
         if live is None:
