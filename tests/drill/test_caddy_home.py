@@ -224,6 +224,16 @@ def test_the_card_has_the_line_that_makes_a_release_live(shop: CaddyShop) -> Non
     assert f"ln -sfn {first}/alone" in page
 
 
+def test_a_release_is_named_by_enough_of_its_id(shop: CaddyShop) -> None:
+    """A variable of a script that is not set names none, also where there is one release alone."""
+    good = str(shop.push("good").json["live"])
+    for text in ("", good[:3], "no\nsuch"):
+        said = shop.run("release", "start", text, code=2).err
+        assert "no release is called so" in said
+        assert "\nsuch" not in said
+    shop.run("release", "start", good[:4])
+
+
 @pytest.mark.long
 def test_releases_are_stopped_started_and_pruned(shop: CaddyShop) -> None:
     """What visitors get, and what they got last, stays whatever is asked."""

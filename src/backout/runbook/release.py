@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
 from backout.analysis.history.stability import find_quarantine_in, list_in_force
-from backout.errors import BackoutError, PartlyDone, Refused, Unmeasured
+from backout.errors import BackoutError, PartlyDone, Refused, Unmeasured, UsageError
 from backout.escaping import shorten
 from backout.model.deployment import Share
 from backout.model.value import Value
@@ -30,6 +30,7 @@ WHOLE: Final = 100.0
 _LOOKS: Final = 3
 _STABLE_KEPT: Final = 3
 """What a rollback would return to, and what after that one if it fails."""
+_MIN_PREFIX: Final = 4
 
 
 class PushedRelease(Value, frozen=True):
@@ -252,11 +253,12 @@ def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
 
 
 def find_release(releases: Releases, text: str) -> Release:
-    """Return the release whose id begins so, or that has this number or tag. Raises BackoutError: none, or several."""
+    """Return the release whose id begins so, or that has this number or tag. Raises UsageError: none, or several."""
     known = releases.list()
-    found = [each for each in known if text in (each.id, each.tag, str(each.number))]
-    found = found or [each for each in known if each.id.startswith(text)]
+    found = [each for each in known if text and text in (each.id, each.tag, str(each.number or ""))]
+    if len(text) >= _MIN_PREFIX:
+        found = found or [each for each in known if each.id.startswith(text)]
     if len(found) != 1:
         what = "no release is called so" if not found else f"{len(found)} releases are called so"
-        raise BackoutError(what, where=text, hint="backout release list")
+        raise UsageError(what, where=shorten(repr(text)), hint="backout release list")
     return found[0]
