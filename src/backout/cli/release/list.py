@@ -37,7 +37,7 @@ def list_(shell: Shell) -> int:
         (
             f"{shares[each.id]:g} %" if shares.get(each.id) else "",
             each.id[:_SHORT],
-            str(each.number),
+            str(each.number or "-"),
             f"{'runs' if each.answers else 'stopped'}{' (damaged)' if each.damage else ''}",
             *(() if jobs is None else (_describe_jobs(jobs.get(each.id, {})),)),
             format_ago(each.created_at, now),
