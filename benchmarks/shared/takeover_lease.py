@@ -28,7 +28,6 @@ CREATE INDEX ON beat (environment, fence, at);
 BEAT_S = 1.0
 POLL_S = 1.0
 ANSWER_WITHIN_S = 3.0
-"""A connection that does not answer for so long counts as cut: a black hole sends no error."""
 _EXPIRES = "clock_timestamp() + make_interval(secs => %(lease)s)"
 _NOTE = "INSERT INTO beat (environment, fence, holder) SELECT environment, fence, holder FROM mine"
 _TAKE = (
@@ -59,17 +58,32 @@ class Guard:
     Args:
         url: of the database; through a pooler as well.
         say: is told of each event with an environment and a fence.
+        answer_within_s: a connection that does not answer for so long counts as cut: a black hole sends no error.
     """
 
-    def __init__(self, url: str, holder: str, lease_s: float, say: Callable[[str, str, int], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        holder: str,
+        lease_s: float,
+        say: Callable[[str, str, int], None],
+        *,
+        answer_within_s: float = ANSWER_WITHIN_S,
+    ) -> None:
         self.stopping = asyncio.Event()
         self.freezes = False
         self._url = url
         self._holder = holder
         self._lease_s = lease_s
         self._say = say
+        self._answer_within_s = answer_within_s
         self._connection: psycopg.AsyncConnection | None = None
         self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
 
     async def take(self, limit: int, environment: str | None = None) -> list[tuple[str, int]]:
         """Take free leases; return each environment with its fence. Raises Unreachable."""
@@ -116,14 +130,14 @@ class Guard:
 
     async def _run(self, query: str, **values: object) -> Sequence[tuple[object, ...]]:
         task = asyncio.ensure_future(self._ask(query, {"holder": self._holder, "lease": self._lease_s, **values}))
-        done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
+        done, _ = await asyncio.wait({task}, timeout=self._answer_within_s)
         connection = self._connection
         if not done and connection is not None and not connection.closed:
             # To cancel it would wait for the server's word. The socket's end is noticed at once.
             with socket.socket(fileno=os.dup(connection.fileno())) as cut:
                 cut.shutdown(socket.SHUT_RDWR)
         try:
-            return await asyncio.wait_for(task, ANSWER_WITHIN_S)
+            return await asyncio.wait_for(task, self._answer_within_s)
         except (psycopg.Error, TimeoutError, OSError) as error:
             raise Unreachable from error
 
