@@ -136,6 +136,7 @@ class Bench:
         """Start the workers, and wait until each environment is held."""
         share = math.ceil(self._environments / max(1, self._count - 1)) + 1  # room for all, with one worker away
         self._options = {**options, "capacity": share}
+        self._repair()
         self._workers = [self._make_worker() for _ in range(self._count)]
         self._await(self._is_settled, "the start")
 

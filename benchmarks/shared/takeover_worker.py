@@ -113,8 +113,8 @@ def add_watch(app: procrastinate.App, guard: Guard | None, side: str) -> Any:
             taken = await guard.take(1, environment)  # its old holder is gone, but the lease has yet to run out
         for name, fence in taken:
             await _end_quietly(guard.watch(name, fence))
-            if guard.stopping.is_set():
-                await defer(watch, side, environment)
+        if guard.stopping.is_set() and (taken or side == "requeued"):
+            await defer(watch, side, environment)
 
     return watch
 
