@@ -145,7 +145,7 @@ class Bench:
         for worker in self._workers:
             if read_process_state(worker.process.pid) == "T":
                 worker.signal(signal.SIGCONT)
-            worker.end(gently=False)
+            worker.end(gently=True)
 
     def measure_quiet(self, seconds: float) -> None:
         """Measure what the side costs while nothing happens, for each environment."""
@@ -257,8 +257,10 @@ class Bench:
         return {str(name): (int(fence), str(holder)) for name, fence, holder in rows}
 
     def _is_settled(self) -> bool:
+        names = [worker.name for worker in self._workers]
+        query = "SELECT count(*) FROM lease WHERE expires > clock_timestamp() AND holder = ANY (%s)"
         with self._connect() as connection:
-            row = connection.execute("SELECT count(*) FROM lease WHERE expires > clock_timestamp()").fetchone()
+            row = connection.execute(query, [names]).fetchone()
         started = all(worker.count("started") for worker in self._workers)
         return started and row is not None and row[0] == self._environments
 

@@ -142,15 +142,25 @@ def add_sweep(app: procrastinate.App, guard: Guard, side: str, settings: Setting
         for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=settings.stalled_s):
             say("stalled", str(job.task_kwargs.get("environment", job.task_name)))
             if side == "requeued" or job.task_name != "watch":
-                await app.job_manager.retry_job(job)
+                await _retry(app, job)
             else:
-                await app.job_manager.finish_job_by_id_async(job.id or 0, _failed(), delete_job=True)
+                await _drop(app, job)
 
 
-def _failed() -> Any:
+async def _retry(app: procrastinate.App, job: Any) -> None:
+    """Put a job back; where another one with its queueing lock waits, that is refused, and the job is in its way."""
+    import procrastinate.exceptions
+
+    try:
+        await app.job_manager.retry_job(job)
+    except procrastinate.exceptions.ConnectorException:
+        await _drop(app, job)
+
+
+async def _drop(app: procrastinate.App, job: Any) -> None:
     from procrastinate.jobs import Status
 
-    return Status.FAILED
+    await app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
 
 
 async def run_jobs(guard: Guard, side: str, settings: Settings) -> None:
