@@ -6,9 +6,8 @@ import math
 import shlex
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from backout.analysis.history.remarks import get_text
+from backout.cli.status_look import read_status, tell_of_status
 from backout.cli.status_record import list_parts, make_health_record, make_marks_record, make_status_record
 from backout.cli.support.in_need import format_health
 from backout.cli.support.options import command, pass_shell
@@ -36,30 +35,29 @@ if TYPE_CHECKING:
     from backout.report.guard.run_end import RunEnd
     from backout.runbook.incident.status import Status, TrafficLook
     from backout.runbook.recover.deadline import Outage
-    from backout.runbook.toolbox import Toolbox
 
 
 @command("status", short_help="Show what is live and how it is doing.")
 @pass_shell
 def status(shell: Shell) -> int:
-    """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
-    from backout.runbook.guard.watch_gap import tell_watch_gap
-    from backout.runbook.safety.hold_notices import tell_of_holds
+    """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong.
+
+    Without -e, where backout.toml has several environments: all of them, one line each, what needs a person first on
+    top. Each is given 15 seconds; exit code 1 when something is wrong in one, otherwise 7 when one could not be read.
+    """
     from backout.wiring.hooks import Hooks
 
     config = shell.config()
+    if config.chosen is None:
+        from backout.cli.status_all import show_all
+
+        return show_all(shell, config)
     try:
         tools = shell.toolbox(config, Hooks(hurried=True))
-        found = _read_status(tools)
+        found = read_status(tools)
     except (ProviderUnavailable, ProviderRejected, AuthError) as error:
         return _show_without_provider(shell, config, error)
-    if found.watch_gap_s is not None and not found.journal:
-        tell_watch_gap(tools, found.situation, found.watch_gap_s)
-    tell_of_holds(tools, found.situation.listed)
-    if found.closed is not None:
-        from backout.runbook.recover.deadline import tell_late
-
-        tell_late(tools, found.closed)
+    tell_of_status(tools, found)
     marks = make_marks_record(config, tools.seal)
     shell.output.result("status", {**make_status_record(found), "marks": marks}, _format_text(shell, found, marks))
     shell.output.next(*_list_next_commands(found))
@@ -113,20 +111,6 @@ def _list_what_puts_back(found: Status, environment: str) -> tuple[str, ...]:
         good = shlex.quote(found.broken.good)
         return (f'backout rollback {good} -e {environment} --accept-unproven -m "a drill was stopped"',)
     return ()
-
-
-def _read_status(tools: Toolbox) -> Status:
-    """Return the status; without a usable journal, as far as the provider tells it."""
-    from backout.journal.rows import JournalUnavailable
-    from backout.runbook.incident.no_journal import replace_journal
-    from backout.runbook.incident.status import read_status
-
-    try:
-        found = read_status(tools)
-    except JournalUnavailable as error:
-        return replace(read_status(replace_journal(tools, error)), journal=f"{error.what} ({error.where})")
-    only_read = getattr(tools.runs, "only_read", None)
-    return found if only_read is None else replace(found, journal=f"{only_read.what} ({only_read.where})")
 
 
 def _show_without_provider(shell: Shell, config: Config, error: BackoutError) -> int:

@@ -64,7 +64,8 @@ class Shell:
         self.notifier: Notifier | None = None
         """Delivers what is left when the command has answered."""
         self._complained: set[str] = set()
-        self._learned: set[Path] = set()
+        self._learned: set[tuple[Path, str | None]] = set()
+        """The files, each with the environment whose secrets were read."""
         self._file: tuple[str, str] | None = None
         """Name and text of the configuration file that was read."""
 
@@ -98,10 +99,17 @@ class Shell:
         """Whether there is a person at the terminal to ask."""
         return not self.flags.no_input and self.stdin.isatty() and self.output.stderr.isatty()
 
-    def config(self, flags: Mapping[str, str | None] | None = None, *, in_need: bool = False) -> Config:
+    def config(
+        self,
+        flags: Mapping[str, str | None] | None = None,
+        *,
+        in_need: bool = False,
+        environment: str | None = None,
+    ) -> Config:
         """Read the configuration; `flags` are {"guard.mode": "act"}, None for what was not typed.
 
         Args:
+            environment: in place of the one that was typed.
             in_need: continue with files that others could have written, and say so: for commands that must always
                 answer.
 
@@ -115,7 +123,7 @@ class Shell:
             self.environment,
             start=self.folder,
             path=Path(self.flags.config) if self.flags.config else None,
-            environment=self.flags.environment,
+            environment=environment or self.flags.environment,
             flags={key: value for key, value in (flags or {}).items() if value is not None},
             on_doubt=self._doubt if in_need else refuse,
             no_commands=self.flags.no_commands,
@@ -126,7 +134,7 @@ class Shell:
 
     def _learn(self, found: Config) -> None:
         """Mask all secrets of this environment before anything of it is printed, stored or sent."""
-        if found.path not in self._learned:
+        if (found.path, found.chosen) not in self._learned:
             from backout.config.known import SAFE_SOURCES, list_open_words, read_all
 
             self.redactor.say_openly(*list_open_words(found))
@@ -136,7 +144,7 @@ class Shell:
                 from backout.wiring.secrets import learn_source
 
                 learn_source(found)
-            self._learned.add(found.path)
+            self._learned.add((found.path, found.chosen))
 
     def _doubt(self, doubt: Untrusted) -> None:
         why = "; ".join(doubt.mistakes)
