@@ -7,6 +7,7 @@ BackoutError                1   a finding, or a failure with no better class
 │       └── SecretsChanged  3   a secret changed since the target was live
 ├── AuthError               4   token missing, refused, or lacking a permission
 ├── PartlyDone              5   stopped in the middle; `hint` resumes
+│   └── Paused              5   a person paused the run, at a step boundary
 ├── Busy                    6   another run holds the environment
 │   └── WorldMoved          6   the live deployment is not the one the plan is based on
 ├── Unmeasured              7   it could not be measured, so nothing is claimed
@@ -103,6 +104,10 @@ class PartlyDone(BackoutError):
     """The run stopped between two steps or inside one; what is done is journalled and `hint` resumes."""
 
     exit_code = 5
+
+
+class Paused(PartlyDone):
+    """A person paused the run: it stopped at a step boundary, and keeps its environment; `hint` resumes."""
 
 
 class Busy(BackoutError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_shell import backout
@@ -14,11 +14,17 @@ from source_trees import nodes_of
 from backout.cli.support.style import Style
 from backout.journal.sqlite import SqliteJournal
 from backout.model.guard.policy import Mode
+from backout.model.incident.incident import RunState
 from backout.model.objects.versions import Moment
+from backout.model.plan import Plan, PlanKind, Step
 from backout.plan.objects import plan_restore
 from backout.providers.clock import SystemClock
+from backout.runbook.recover.tools import BEGAN
 
 from line import Story, by_version, roll_back, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONFIG = """[app]
 name = "a"
@@ -151,3 +157,58 @@ def test_no_table_cuts_its_reasons() -> None:
         and not any(keyword.arg == "whole" for keyword in node.keywords)
     ]
     assert cut == []
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Iterator[tuple[Path, SqliteJournal, str]]:
+    """A rollback that no process drives: the folder, its journal, and the run."""
+    (tmp_path / "backout.toml").write_text(CONFIG)
+    journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock())
+    plan = Plan(PlanKind.ROLLBACK, "production", "500s", (Step("activate", "Activate v1"),))
+    yield tmp_path, journal, journal.submit(plan, actor="ops", reason="500s")
+    journal.close()
+
+
+def test_a_paused_run_is_shown_with_who_and_why(unfinished: tuple[Path, SqliteJournal, str]) -> None:
+    """In the list and by itself; what to type next goes on or gives it up; a second pause is refused."""
+    folder, _, run = unfinished
+    told = backout(folder, "runs", "pause", run, "-m", "let me look")
+    assert told.code == 0
+    assert told.out == f"run {run} is paused: 0 of 1 steps are done\n"
+    assert f"next: backout runs resume {run}" in told.err
+    assert backout(folder, "runs", "pause", run, "-m", "again").code == 3
+    assert backout(folder, "runs", "pause", "nope", "-m", "again").code == 2
+    (listed,) = backout(folder, "runs", "list", "--json").json["runs"]  # type: ignore[misc]
+    assert (listed["state"], listed["pause"]["why"]) == ("paused", "let me look")
+    lines = " ".join(backout(folder, "runs", "list").out.split())
+    assert "paused, by " in lines
+    assert "let me look; 500s" in lines
+    shown = backout(folder, "runs", "show", run)
+    assert re.search(r"^  paused, by \S+ at [\d:]+ UTC: let me look$", shown.out, re.MULTILINE)
+    assert f"next: backout runs resume {run}" in shown.err
+
+
+def test_a_pause_of_what_has_closed_the_application_says_what_stays_closed(
+    unfinished: tuple[Path, SqliteJournal, str],
+) -> None:
+    """Its deadline stands, and nothing opens by itself."""
+    folder, journal, run = unfinished
+    began = {"run": run, "actor": "ops", "at": 1_700_000_000.0, "deadline": 1_700_003_600.0}
+    journal.note("production", BEGAN, run, began, actor="ops")
+    told = backout(folder, "runs", "pause", run, "-m", "let me look")
+    assert "production stays closed meanwhile (page, fence, queues), since 2023-11-14T22:13:20.000Z" in told.err
+    assert "its deadline 2023-11-14T23:13:20.000Z stands" in told.err
+    journal.ask(run, "resume", actor="ops", reason="")
+    assert backout(folder, "runs", "pause", run, "-m", "again", "--json").json["closed"] is True
+
+
+def test_a_resume_lifts_the_pause(unfinished: tuple[Path, SqliteJournal, str]) -> None:
+    """Before it is driven: here that ends at the token which is missing."""
+    folder, journal, run = unfinished
+    backout(folder, "runs", "pause", run, "-m", "let me look")
+    assert backout(folder, "runs", "resume", run).code == 4
+    found = journal.find(run)
+    assert found is not None
+    assert (found.state, found.pause) == (RunState.INTERRUPTED, None)
+    asked = [event.data["what"] for event in journal.events(run=run, kind="run.asked")]
+    assert asked == ["pause", "resume"]

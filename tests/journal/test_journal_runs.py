@@ -21,6 +21,7 @@ from backout.errors import (
     DecisionNeeded,
     Interrupted,
     PartlyDone,
+    Paused,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
@@ -35,7 +36,7 @@ from backout.journal.lease import make_own_holder
 from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
-from backout.model.incident.incident import RunState
+from backout.model.incident.incident import Pause, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.ports import Done, Next, NotDone, Unknown
 
@@ -731,3 +732,70 @@ def test_events_are_filtered_and_continued(bench: Bench) -> None:
     assert [e.kind for e in journal.events(kind="run.*", run=run)] == ["run.submitted", "run.driven", "run.ok"]
     assert [e.kind for e in journal.events(after=603)] == ["step.progress", "step.ok", "run.ok"]
     assert list(journal.events(kind="run.%")) == []
+
+
+# --- pausing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_driven_run_pauses_at_its_next_boundary_and_keeps_its_environment(bench: Bench) -> None:
+    """Asked for elsewhere, while a step is in flight: that step ends; nothing else begins before a resume."""
+    other = bench.open()
+
+    def meanwhile(context: StepContext) -> object:
+        other.ask(context.run, "pause", actor="you", reason="look first")
+        found = other.find(context.run)
+        assert found is not None
+        assert found.state is RunState.RUNNING
+        assert found.pause == Pause("you", "look first", bench.clock.at)
+        return {"x": 1}
+
+    run, second = bench.submit("a", "b"), Scripted()
+    with pytest.raises(Paused, match=r"asked for by you: look first \(at step 2 of 2: Title of b\)") as paused:
+        bench.drive(run, a=Scripted(does=[meanwhile]), b=second)
+    assert (paused.value.exit_code, paused.value.hint) == (5, f"backout runs resume {run}")
+    assert bench.state(run) is RunState.PAUSED
+    assert second.calls == []
+    with pytest.raises(Busy, match="a pause was asked for by you: look first; no process drives it"):
+        bench.submit("c")
+    with pytest.raises(Paused):  # only a resume lifts it
+        bench.drive(run, b=second)
+    assert second.calls == []
+    bench.journal.ask(run, "resume", actor="me", reason="")
+    assert bench.state(run) is RunState.INTERRUPTED
+    assert bench.drive(run, b=second).state is RunState.DONE
+    assert bench.journal.result(run, "a") == {"x": 1}
+    other.close()
+
+
+def test_a_pause_stops_a_watch_at_a_boundary_of_its_own(bench: Bench) -> None:
+    """A step that only looks is interrupted; resumed, it goes on."""
+
+    def watch(context: StepContext) -> object:
+        context.check()
+        bench.journal.ask(context.run, "pause", actor="you", reason="r")
+        context.check()
+        return None
+
+    run = bench.submit("a")
+    with pytest.raises(Paused):
+        bench.drive(run, a=Scripted(does=[watch]))
+    assert bench.kinds(run)[-3:] == ["run.asked", "step.interrupted 0", "run.paused"]
+    bench.journal.ask(run, "resume", actor="you", reason="r")
+    assert bench.drive(run, a=Scripted()).state is RunState.DONE
+
+
+def test_a_run_that_nobody_drives_is_paused_at_once_and_can_be_aborted(bench: Bench) -> None:
+    """What is not so cannot be asked: a second pause, a resume of what is not paused, anything of what is over."""
+    run = bench.submit("a")
+    with pytest.raises(Refused, match="not paused"):
+        bench.journal.ask(run, "resume", actor="me", reason="r")
+    bench.journal.ask(run, "pause", actor="me", reason="r")
+    assert bench.state(run) is RunState.PAUSED
+    with pytest.raises(Refused, match="paused already, by me"):
+        bench.journal.ask(run, "pause", actor="you", reason="r")
+    bench.journal.ask(run, "abort", actor="me", reason="r")
+    assert bench.state(run) is RunState.ABORTED
+    with pytest.raises(Refused, match="the run is over"):
+        bench.journal.ask(run, "pause", actor="me", reason="r")
+    with pytest.raises(UsageError, match="cannot be asked of a run"):
+        bench.journal.ask(bench.submit("b"), "stop", actor="me", reason="r")

@@ -1,4 +1,4 @@
-"""`backout runs`: list, show, resume and abort runs, as the journal has them; nothing is decided here."""
+"""`backout runs`: list, show, pause, resume and abort runs, as the journal has them; nothing is decided here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.runs_asked import abort, pause
 from backout.cli.support.also_back import ALSO_BACK
 from backout.cli.support.options import REASON, group, pass_shell
+from backout.cli.support.runs import find_run, make_run_record, open_journal
 from backout.cli.support.style import Tone
 from backout.errors import UsageError
 from backout.escaping import shorten
@@ -35,38 +37,22 @@ TONES = {
     RunState.RUNNING: Tone.NOTE,
     RunState.INTERRUPTED: Tone.WARN,
     RunState.BLOCKED: Tone.WARN,
+    RunState.PAUSED: Tone.WARN,
     RunState.DONE: Tone.GOOD,
     RunState.FAILED: Tone.BAD,
     RunState.ABORTED: Tone.DIM,
 }
 
+_RESUMABLE = (RunState.INTERRUPTED, RunState.PAUSED)
 
-@group("runs", short_help="List, show, resume and abort runs.")
+
+@group("runs", short_help="List, show, pause, resume and abort runs.")
 def runs() -> None:
-    """List, show, resume and abort runs."""
+    """List, show, pause, resume and abort runs."""
 
 
-def _open_journal(shell: Shell) -> SqliteJournal:
-    from backout.wiring.records import open_journal
-
-    return open_journal(shell.config())
-
-
-def make_run_record(run: Run) -> dict[str, object]:
-    """Return a run as JSON values."""
-    return {
-        "run_id": run.id,
-        "environment": run.environment,
-        "kind": run.plan.kind,
-        "state": run.state,
-        "why": run.plan.why,
-        "started_at": format_time(run.started_at),
-        "ended_at": None if run.ended_at is None else format_time(run.ended_at),
-        "steps_done": run.steps_done,
-        "steps": len(run.plan.steps),
-        "holder": run.holder,
-        "actor": run.actor,
-    }
+runs.add_command(pause)
+runs.add_command(abort)
 
 
 def make_end_record(run: Run, end: RunEnd) -> dict[str, object]:
@@ -98,7 +84,7 @@ def list_(shell: Shell, *, limit: int) -> None:
     """List the runs, newest first."""
     from backout.wiring import clock
 
-    journal = _open_journal(shell)
+    journal = open_journal(shell)
     asked = shell.flags.environment
     wanted = [run for run in journal.runs() if asked in {None, run.environment.partition("/")[0]}]
     found = [(run, _find_end(journal, run)) for run in wanted[:limit]]
@@ -112,7 +98,7 @@ def list_(shell: Shell, *, limit: int) -> None:
             out.style.badge(_describe_state(run), TONES[run.state]),
             describe_end(run, end),
             format_ago(run.started_at, now),
-            shorten(run.plan.why),
+            "; ".join(part for part in (describe_pause(run), shorten(run.plan.why)) if part),
         )
         for run, end in found
     ]
@@ -121,8 +107,16 @@ def list_(shell: Shell, *, limit: int) -> None:
     records = [make_run_record(run) | make_end_record(run, end) for run, end in found]
     out.result("runs", {"runs": records}, out.table(head, rows, whole=True) or "no runs yet")
     for run, _ in found:
-        if run.state is RunState.INTERRUPTED:
+        if run.state in _RESUMABLE:
             out.next(f"backout runs resume {run.id}")
+
+
+def describe_pause(run: Run) -> str:
+    """Return who paused a run and why, "" where no one did."""
+    if run.pause is None:
+        return ""
+    word = "to pause at its next step boundary" if run.state is RunState.RUNNING else "paused"
+    return f"{word}, by {shorten(run.pause.by)} at {format_clock(run.pause.at)} UTC: {shorten(run.pause.why)}"
 
 
 def _describe_state(run: Run) -> str:
@@ -134,20 +128,13 @@ def _drop_column(cells: tuple[str, ...], column: int) -> tuple[str, ...]:
     return cells[:column] + cells[column + 1 :]
 
 
-def _find_run(journal: SqliteJournal, run: str) -> Run:
-    found = journal.find(run)
-    if found is None:
-        raise UsageError(f"no run '{run}'", hint="backout runs list")
-    return found
-
-
 @runs.command("show", short_help="Show one run: its plan, its steps, its events.")
 @click.argument("run")
 @pass_shell
 def show(shell: Shell, *, run: str) -> None:
     """Show one run: its plan, what became of each step, and every event."""
-    journal = _open_journal(shell)
-    found = _find_run(journal, run)
+    journal = open_journal(shell)
+    found = find_run(journal, run)
     events = list(journal.events(run=found.id))
     from backout.cli.support.records import make_event_record, make_plan_record
 
@@ -160,7 +147,7 @@ def show(shell: Shell, *, run: str) -> None:
         }
     )
     shell.output.result("run", payload, _format_text(shell, found, _find_end(journal, found), events))
-    if found.state is RunState.INTERRUPTED:
+    if found.state in _RESUMABLE:
         shell.output.next(f"backout runs resume {found.id}", f"backout runs abort {found.id} -m WHY")
 
 
@@ -175,6 +162,7 @@ def _format_text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> st
         *wrap_text(shorten(run.plan.why), style.width, indent="  "),
         f"  by {run.actor}" + (f", driven by {run.holder}" if run.holder else ""),
     ]
+    lines += wrap_text(describe_pause(run), style.width, indent="  ")
     said = ": ".join(part for part in (describe_end(run, end), end.reason or end.why) if part)
     lines += wrap_text(said, style.width, indent="  ") if said else []
     lines += [part for each in end.accepted for part in wrap_text(_describe_acceptance(each), style.width, indent="  ")]
@@ -211,7 +199,7 @@ def _describe_acceptance(found: Acceptance) -> str:
     return f"{found.by or 'someone'} accepted {found.shift} at {format_clock(found.at)} UTC: {shorten(found.why)}"
 
 
-@runs.command("resume", short_help="Continue an interrupted run.")
+@runs.command("resume", short_help="Continue an interrupted or paused run.")
 @click.argument("run")
 @click.option(
     "--decide",
@@ -224,15 +212,18 @@ def _describe_acceptance(found: Acceptance) -> str:
     type=REASON,
     metavar="WHY",
     default="",
-    help="The reason for the decision; recorded in the journal.",
+    help="The reason, of a decision too; recorded in the journal.",
 )
 @pass_shell
 def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
-    """Continue an interrupted run: completed steps are never repeated, and an open one is checked first."""
+    """Continue an interrupted or paused run: completed steps are never repeated, and an open one is checked first.
+
+    A pause that the run's driver has not obeyed yet is taken back; then the run simply goes on there.
+    """
     from backout.wiring.records import find_actor
 
-    journal = _open_journal(shell)
-    found = _find_run(journal, run)
+    journal = open_journal(shell)
+    found = find_run(journal, run)
     if found.state in (RunState.FAILED, RunState.ABORTED):
         raise UsageError(
             f"there is nothing to resume: the run is over ({found.state})",
@@ -241,6 +232,12 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         )
     if decide is not None:
         journal.ask(found.id, f"decide:{decide}", actor=find_actor(), reason=message)
+    if found.pause is not None:
+        journal.ask(found.id, "resume", actor=find_actor(), reason=shell.mask_reason(message))
+        found = find_run(journal, found.id)
+        if found.state is RunState.RUNNING:
+            shell.output.result("run", make_run_record(found), f"run {found.id} goes on, driven by {found.holder}")
+            return 0
     go_on = _find_way_on(found.plan)
     if go_on is not None:
         return go_on(shell, found)
@@ -307,7 +304,7 @@ def undo(
     shell: Shell, *, run: str, message: str | None, dry_run: bool, typed: str | None, also_back: tuple[str, ...]
 ) -> int:
     """Take a complete recovery back, to the moment of its fence, from whatever phase it came to."""
-    found = _find_run(_open_journal(shell), run)
+    found = find_run(open_journal(shell), run)
     if not found.plan.has(RecoverReportStep):
         where, env = found.id, found.environment
         ways = f"backout db restore {found.id} --undo -e {env}  # or: backout objects restore --undo -e {env}"
@@ -316,26 +313,3 @@ def undo(
 
     shell.take(environment=found.environment)
     return take_back(shell, found.id, Way(message, typed, also_back, dry_run))
-
-
-@runs.command("abort", short_help="Give up a run, at its next step boundary.")
-@click.argument("run")
-@click.option("-m", "--message", type=REASON, metavar="WHY", default="", help="The reason; recorded in the journal.")
-@pass_shell
-def abort(shell: Shell, *, run: str, message: str) -> None:
-    """Give up a run: its holder stops at the next step boundary; without a holder it ends at once.
-
-    What was done is not undone; the environment is free afterwards.
-    """
-    from backout.wiring.records import find_actor
-
-    journal = _open_journal(shell)
-    found = _find_run(journal, run)
-    journal.ask(found.id, "abort", actor=find_actor(), reason=message)
-    after = _find_run(journal, found.id)
-    if after.state.is_over:
-        human = f"run {after.id} is {after.state}"
-    else:
-        human = f"run {after.id} is asked to stop at its next step boundary (driven by {after.holder})"
-    shell.output.result("run", make_run_record(after), human)
-    shell.output.next(f"backout runs show {after.id}", f"backout status -e {after.environment}")

@@ -82,7 +82,7 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
     if left := _list_what_puts_back(found, shlex.quote(environment)):
         return left
     if found.unfinished is not None:
-        return (f"backout runs show {found.unfinished.id}",)
+        return _list_ways_on(found.unfinished)
     if found.waiting:
         return (
             *(f"backout guard accept {shlex.quote(each.name)} -e {environment} -m WHY" for each in found.waiting),
@@ -101,6 +101,14 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
     if found.troubles:
         return (f"backout rollback --dry-run -e {environment}", *guard)
     return guard
+
+
+def _list_ways_on(run: Run) -> tuple[str, ...]:
+    """Return what to type about a run that is not over."""
+    show = f"backout runs show {run.id}"
+    return (
+        (show,) if run.pause is None else (f"backout runs resume {run.id}", f"backout runs abort {run.id} -m WHY", show)
+    )
 
 
 def _list_what_puts_back(found: Status, environment: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from backout.errors import (
     DecisionNeeded,
     Interrupted,
     PartlyDone,
+    Paused,
     ProviderRejected,
     Refused,
     WorldMoved,
@@ -106,6 +107,8 @@ class _Context:
         self._ledger.check()
         if self._ledger.abort_asked():
             raise Interrupted("an abort was asked for", where=self.run)
+        if self._ledger.pause_asked():
+            raise Interrupted("a pause was asked for", where=self.run)
         if self._stop is not None and self._stop.requested:
             raise Interrupted("stopped on request", where=self.run, hint=resume_hint(self.run))
 
@@ -149,10 +152,13 @@ class Driver:
         return False
 
     def _at_boundary(self, record: RunRecord, index: int) -> None:
-        """Obey a request to abort or to stop; a step found open stays open, and is named."""
+        """Obey a request to abort, to pause or to stop; a step found open stays open, and is named."""
         if self._ledger.abort_asked():
             self._ledger.record(make_abort_entry(record))
             raise _Aborted
+        if self._ledger.pause_asked():
+            self._ledger.record(Entry("run.paused", record.id, data={"before_step": index}))
+            raise self._make_paused(index)
         if self._stop is not None and self._stop.requested:
             self._ledger.record(Entry("run.interrupted", record.id, data={"before_step": index}))
             raise _make_interrupted(record)
@@ -244,10 +250,20 @@ class Driver:
 
     def _record_stop_inside(self, record: RunRecord, index: int) -> Exception:
         """Record that a step stopped at a boundary of its own; return the exception that leaves the loops."""
-        asked = self._ledger.abort_asked()
         stopped = Entry("step.interrupted", record.id, index, {"attempt": record.steps[index].attempts})
-        self._ledger.record(stopped, *([make_abort_entry(record)] if asked else []))
-        return _Aborted() if asked else _make_interrupted(record)
+        if self._ledger.abort_asked():
+            self._ledger.record(stopped, make_abort_entry(record))
+            return _Aborted()
+        if self._ledger.pause_asked():
+            self._ledger.record(stopped, Entry("run.paused", record.id, data={"before_step": index}))
+            return self._make_paused(index)
+        self._ledger.record(stopped)
+        return _make_interrupted(record)
+
+    def _make_paused(self, index: int) -> Paused:
+        record = self._ledger.load()
+        step = f"step {index + 1} of {len(record.steps)}: {record.plan.steps[index].title}"
+        return Paused(f"{record.doing()} (at {step})", where=record.id, hint=resume_hint(record.id))
 
     def _check_next(self, record: RunRecord, index: int, result: Next[Any]) -> None:
         if any(step.action not in MOVING for step in record.plan.steps[index + 1 :]):

@@ -1,8 +1,8 @@
 """Runs as folded from their events; the rule: a run's state is computed from the record, never stored beside it.
 
-Kinds of events: `run.submitted`, `run.driven` (a holder took it), `run.asked` (abort, decide:done, decide:retry),
-`run.interrupted`, `run.blocked`, `run.ok`, `run.failed`, `run.aborted`; `step.start`, `step.ok`, `step.failed`,
-`step.interrupted`, `step.progress`; `mark`.
+Kinds of events: `run.submitted`, `run.driven` (a holder took it), `run.asked` (abort, pause, resume, decide:done,
+decide:retry), `run.interrupted`, `run.paused` (its holder obeyed), `run.blocked`, `run.ok`, `run.failed`,
+`run.aborted`; `step.start`, `step.ok`, `step.failed`, `step.interrupted`, `step.progress`; `mark`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from backout.journal.rows import DamagedRow, reading
-from backout.model.incident.incident import Run, RunState
+from backout.model.incident.incident import Pause, Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.triggers import Coverage, Fate
 
@@ -121,6 +121,7 @@ class RunRecord:
     ended_at: float | None = None
     successor: str = ""
     blocked: int | None = None
+    pause: Pause | None = None
     version: str = ""
     """Of the backout that planned it, "" in a journal that does not say."""
 
@@ -145,7 +146,11 @@ class RunRecord:
         return sum(step.done for step in self.steps)
 
     def doing(self) -> str:
-        """Return the current step of the run, for messages."""
+        """Return what the run is at, for messages."""
+        if self.blocked is not None:
+            return "waiting for a decision"
+        if self.pause is not None:
+            return f"a pause was asked for by {self.pause.by}: {self.pause.why}"
         index = self.next_step
         if index is None:
             return "ending"
@@ -157,8 +162,10 @@ class RunRecord:
             state = self.end
         elif holder:
             state = RunState.RUNNING
+        elif self.blocked is not None:
+            state = RunState.BLOCKED
         else:
-            state = RunState.INTERRUPTED if self.blocked is None else RunState.BLOCKED
+            state = RunState.INTERRUPTED if self.pause is None else RunState.PAUSED
         return Run(
             self.id,
             self.environment,
@@ -170,6 +177,7 @@ class RunRecord:
             holder,
             self.actor,
             self.ended_at if alive_at is None else alive_at,
+            self.pause if self.end is None else None,
         )
 
     def take(self, event: Event) -> None:
@@ -182,6 +190,15 @@ class RunRecord:
             self.successor = str(data.get("next") or "")
         elif kind == "run.blocked":
             self.blocked = event.step
+        elif kind == "run.asked":
+            self._take_request(event)
+
+    def _take_request(self, event: Event) -> None:
+        what = event.data.get("what")
+        if what == "pause":
+            self.pause = Pause(event.actor, str(event.data.get("reason") or ""), event.at)
+        elif what == "resume":
+            self.pause = None
 
     def _take_step(self, step: StepRecord, event: Event) -> None:
         if event.kind == "step.start":

@@ -27,6 +27,11 @@ _OF_RUN = f"SELECT {COLUMNS} FROM event WHERE run = ? AND kind <> 'step.progress
 _PROGRESS = "SELECT data FROM event WHERE run = ? AND step = ? AND kind = 'step.progress' ORDER BY seq DESC LIMIT 1"
 _ABORT = "SELECT 1 FROM event WHERE run = ? AND kind <> 'step.progress' AND kind = 'run.asked' AND data LIKE ? LIMIT 1"
 
+_PAUSE = (
+    "SELECT data FROM event WHERE run = ? AND kind <> 'step.progress' AND kind = 'run.asked' "
+    "AND (data LIKE ? OR data LIKE ?) ORDER BY seq DESC LIMIT 1"
+)
+
 
 def load(connection: sqlite3.Connection, run: str) -> RunRecord | None:
     """Return the run with exactly this id, or None."""
@@ -138,6 +143,11 @@ class Ledger:
     def abort_asked(self) -> bool:
         """Whether an abort of this run was requested."""
         return bool(self._store.rows(_ABORT, (self.run, '%"what":"abort"%')))
+
+    def pause_asked(self) -> bool:
+        """Whether a pause of this run was requested, and it was not resumed since."""
+        newest = self._store.rows(_PAUSE, (self.run, '%"what":"pause"%', '%"what":"resume"%'))
+        return bool(newest) and '"what":"pause"' in str(newest[0][0])
 
     def last_progress(self, step: int) -> Mapping[str, Json] | None:
         """Return the newest progress of the step, over all attempts."""

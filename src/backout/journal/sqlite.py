@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from backout.errors import Busy, PartlyDone, Refused, UsageError
+from backout.errors import Busy, PartlyDone, UsageError
 from backout.journal import counts as counts_table
 from backout.journal import lease as leases
 from backout.journal import marks as mark_events
 from backout.journal.chain import COLUMNS, ChainReport
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
-from backout.journal.history import DECISIONS, RunRecord
 from backout.journal.ledger import Ledger, find_newest, load, make_submission
 from backout.journal.lock import FileLock, make_lock_path
+from backout.journal.requests import make_request
 from backout.journal.rows import DamagedRow, JournalUnavailable
 from backout.journal.store import Entry, Store, make_unreachable_error
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from backout.journal.history import RunRecord
     from backout.journal.lease import Lease
     from backout.journal.stop import StopRequest
     from backout.journal.store import Mask
@@ -175,20 +176,15 @@ class SqliteJournal:
         return next((r.result for s, r in reversed(list(pairs)) if s.action == action and r.done), None)
 
     def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
-        """Record a request: `abort`, or for a blocked run `decide:done` or `decide:retry`.
+        """Record a request, see `journal.requests`.
 
         A request to a run that handed over applies to the run that continues it. Raises Refused when the run is over,
-        or when there is nothing to decide; UsageError for an unknown run or request.
+        or not in the state that the request is about; UsageError for an unknown run or request.
         """
         record = self._existing(run)
-        if what != "abort" and what not in DECISIONS:
-            raise UsageError(f"{what!r} cannot be asked of a run; abort, {' and '.join(DECISIONS)} can", where=run)
         with self._store.write("run.asked") as transaction:
             now = load(transaction.connection, record.id) or record
-            _check_request(now, what)
-            step = None if what == "abort" else now.blocked
-            entry = Entry("run.asked", record.id, step, {"what": what, "reason": reason})
-            transaction.append(entry, environment=record.environment, actor=actor)
+            transaction.append(make_request(now, what, reason), environment=record.environment, actor=actor)
         if what == "abort":
             self._abort_unheld(record, actor)
 
@@ -379,10 +375,8 @@ class SqliteJournal:
         else:
             who = "no process drives it"
             hint = f"{resume_hint(record.id)}, or: backout runs abort {record.id}"
-        doing = "waiting for a decision" if record.blocked is not None else record.doing()
-        return Busy(
-            f"{record.environment} is kept by run {record.id}, {doing}; {who}", where=record.environment, hint=hint
-        )
+        what = f"{record.environment} is kept by run {record.id}, {record.doing()}; {who}"
+        return Busy(what, where=record.environment, hint=hint)
 
     def _abort_unheld(self, record: RunRecord, actor: str) -> None:
         """End the run now if no process drives it; its holder, if there is one, obeys at the next boundary."""
@@ -390,10 +384,3 @@ class SqliteJournal:
             now = ledger.load()
             if not now.is_over:
                 ledger.record(make_abort_entry(now))
-
-
-def _check_request(record: RunRecord, what: str) -> None:
-    if record.end is not None:
-        raise Refused(f"the run is over ({record.end})", where=record.id, hint=f"backout runs show {record.id}")
-    if what != "abort" and record.blocked is None:
-        raise Refused("the run waits for no decision", where=record.id, hint=resume_hint(record.id))

@@ -151,7 +151,10 @@ class Runs(Protocol):
         ...
 
     def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
-        """Record a request `abort` that its holder obeys at the next boundary; without a holder it acts at once."""
+        """Record a request that its holder obeys at the next boundary; without a holder it acts at once.
+
+        `abort` ends the run, `pause` stops it until `resume`; `decide:done` and `decide:retry` answer a blocked run.
+        """
         ...
 
 

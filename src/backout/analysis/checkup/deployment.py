@@ -111,6 +111,9 @@ def check_pending_migrations(
     return subject.missing(why, look)
 
 
+_STOPPED: Final = {RunState.BLOCKED: "waits for a person's decision", RunState.PAUSED: "was paused by a person"}
+
+
 def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bool) -> Check:
     """Return whether a run was left unfinished, or still acts.
 
@@ -125,7 +128,7 @@ def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bo
     watches, show = run.plan.kind in _WATCHES, suggest_command(f"runs show {run.id}", environment)
     subject = must("unfinished_run", when=blocks and not watches)
     if run.state is not RunState.RUNNING:
-        words = "waits for a person's decision" if run.state is RunState.BLOCKED else "was interrupted"
+        words = _STOPPED.get(run.state, "was interrupted")
         return subject.missing(
             f"{run.id} {words}, and is not finished", suggest_command(f"runs resume {run.id}", environment)
         )

@@ -191,7 +191,7 @@ def check_watch(
         return subject.missing("there was no watch yet, as far as this journal knows", guard)
     at = newest.ended_at or newest.alive_at or newest.started_at
     why = f"{newest.id} {newest.state}, {format_duration(max(now - at, 0.0))} ago"
-    if newest.state in (RunState.INTERRUPTED, RunState.BLOCKED):
+    if newest.state in (RunState.INTERRUPTED, RunState.BLOCKED, RunState.PAUSED):
         return subject.missing(why, suggest_command(f"runs show {newest.id}", environment))
     return subject.ok(f"{why}; what is live is not marked stable" if stable is False else why)
 

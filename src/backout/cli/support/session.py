@@ -132,6 +132,9 @@ def make_busy_error(run: Run) -> Busy:
         who, hint = f"driven by {run.holder} since {format_time(run.started_at)}", f"wait for it, or: {give_up}"
     elif run.state is RunState.BLOCKED:
         who, hint = "it waits for a person's decision", f"backout runs show {run.id}, or: {give_up}"
+    elif run.pause is not None:
+        who = f"it was paused by {shorten(run.pause.by)}: {shorten(run.pause.why)}"
+        hint = f"backout runs resume {run.id}, or: {give_up}"
     else:
         who, hint = "it was interrupted and no process drives it", f"backout runs resume {run.id}, or: {give_up}"
     done = f"{run.steps_done} of {len(run.plan.steps)} steps done"

@@ -49,6 +49,7 @@ class RunState(StrEnum):
     RUNNING = "running"  # a live holder drives it
     INTERRUPTED = "interrupted"  # unfinished and no process drives it: resume or abort
     BLOCKED = "blocked"  # a person has to decide
+    PAUSED = "paused"  # a person has stopped it at a step boundary, and no process drives it: resume or abort
     DONE = "done"
     FAILED = "failed"
     ABORTED = "aborted"
@@ -59,11 +60,24 @@ class RunState(StrEnum):
         return self in (RunState.DONE, RunState.FAILED, RunState.ABORTED)
 
 
+class Pause(Value, frozen=True):
+    """A person's request that a run stops at its next step boundary, and stays so until it is resumed.
+
+    Args:
+        at: Unix seconds.
+    """
+
+    by: str
+    why: str
+    at: float
+
+
 class Run(Value, frozen=True):
     """A run as the journal knows it; `steps_done` of `len(plan.steps)`.
 
     Args:
         alive_at: when its holder was last seen alive (Unix seconds), None when no longer known.
+        pause: the request that it pauses, None: there is none, or it was resumed since.
     """
 
     id: str
@@ -76,6 +90,7 @@ class Run(Value, frozen=True):
     holder: str = ""
     actor: str = ""
     alive_at: float | None = None
+    pause: Pause | None = None
 
 
 class TimelineEntry(Value, frozen=True):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Said = tuple[EntryKind, str]
 
 _ID = 8
-_STOPPED = ("run.interrupted", "step.interrupted", "step.failed", "run.blocked")
+_STOPPED = ("run.interrupted", "step.interrupted", "step.failed", "run.blocked", "run.paused")
 
 
 class RunTeller:
@@ -87,6 +87,8 @@ class RunTeller:
         what, why = str(event.data.get("what")), fold_blanks(str(event.data.get("reason") or ""))
         said = {
             "abort": f"{run.id} is to end",
+            "pause": f"{run.id} is to pause at its next step boundary",
+            "resume": f"{run.id} is to go on",
             "decide:done": f"the open step of {run.id} is said to have happened",
             "decide:retry": f"the open step of {run.id} is to be done again",
         }.get(what, f"{what} is asked of {run.id}")
@@ -97,6 +99,12 @@ class RunTeller:
         place = event.step if event.step is not None else event.data.get("before_step")
         at = f" at step {place + 1} of {len(run.plan.steps)}" if isinstance(place, int) else ""
         return EntryKind.RUN, f"{run.id} is interrupted{at}"
+
+    def tell_paused(self, run: Run, event: Event) -> Said:
+        """Its driver has obeyed a request to pause."""
+        place = event.data.get("before_step")
+        at = f" at step {place + 1} of {len(run.plan.steps)}" if isinstance(place, int) else ""
+        return EntryKind.RUN, f"{run.id} is paused{at}"
 
     def tell_failed(self, run: Run, event: Event) -> Said:
         """A step met an error; the run stays, to be resumed, or has ended."""
@@ -128,6 +136,7 @@ _TOLD: Mapping[str, Callable[[RunTeller, Run, Event], Said]] = {
     "run.asked": RunTeller.tell_asked,
     "run.interrupted": RunTeller.tell_interrupted,
     "step.interrupted": RunTeller.tell_interrupted,
+    "run.paused": RunTeller.tell_paused,
     "step.failed": RunTeller.tell_failed,
     "run.blocked": RunTeller.tell_blocked,
     "run.aborted": RunTeller.tell_aborted,

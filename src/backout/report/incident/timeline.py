@@ -47,6 +47,7 @@ _TITLES = {
 }
 
 
+_PAUSING = {"pause": "A person asked the run to pause", "resume": "A person had the run go on"}
 _REPAIRS = frozenset(
     (
         *("db_rescue", "db_undo_rescue", "db_exchange", "db_branch_rescue", "db_branch_finalize"),
@@ -118,6 +119,8 @@ class _Teller:
             self._take_diagnosis(event)
         elif event.kind == "step.ok" and step is not None:
             self._step_done(event, step)
+        elif event.kind == "run.asked" and event.data.get("what") in _PAUSING:
+            self._add(event.at, f"{_PAUSING[str(event.data['what'])]}: {event.data.get('reason') or 'no reason given'}")
         elif event.kind in ("step.failed", "run.failed", "run.aborted", "run.blocked"):
             what = event.data.get("error") or event.data.get("reason") or event.kind
             self._add(event.at, f"{event.kind.replace('.', ' ')}: {what}")

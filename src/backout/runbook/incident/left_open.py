@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import is_deciding
+from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.steps.guard import ConcludeAction, ConcludeStep, WatchStep
@@ -35,14 +36,16 @@ def list_left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deploym
 
 def _describe_stopped(run: Run | None) -> Iterator[str]:
     """Yield a sentence if the newest run was left unfinished."""
-    if run is None or run.state not in (RunState.INTERRUPTED, RunState.BLOCKED):
+    if run is None or run.state not in (RunState.INTERRUPTED, RunState.BLOCKED, RunState.PAUSED):
         return
     if run.state is RunState.BLOCKED:
         yield f"{run.id} waits for a person's decision"
-    elif run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP):
-        yield f"{run.id} was interrupted, and the deployment is no longer watched"
-    else:
-        yield f"{run.id} was interrupted, and is not finished"
+        return
+    was = "was interrupted"
+    if run.pause is not None:
+        was = f"was paused by {shorten(run.pause.by)} ({shorten(run.pause.why)})"
+    watches = run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+    yield f"{run.id} {was}, and {'the deployment is no longer watched' if watches else 'is not finished'}"
 
 
 def _list_held(tools: Toolbox, guard: Run, listed: Sequence[Deployment]) -> Iterator[str]:

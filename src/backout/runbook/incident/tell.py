@@ -15,6 +15,7 @@ from backout.errors import (
     DecisionNeeded,
     Interrupted,
     PartlyDone,
+    Paused,
     ProviderUnavailable,
     Refused,
     UsageError,
@@ -170,9 +171,10 @@ def _tell_overtaken(tools: Toolbox, version: str, run: str) -> None:
 def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
     """Tell of a run (or, without one, of a watch that could not begin) that ended with an error.
 
-    Not told: what a person typed wrong, or stopped, and that another process keeps the environment.
+    Not told: what a person typed wrong, stopped or paused, and that another process keeps the environment.
     """
-    if isinstance(error, UsageError | Interrupted) or (isinstance(error, Busy) and not isinstance(error, WorldMoved)):
+    is_kept = isinstance(error, Busy) and not isinstance(error, WorldMoved)
+    if is_kept or isinstance(error, UsageError | Interrupted | Paused):
         return
     reason = _find_reason(error)
     kind = NoticeKind.FAILED

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from backout.model.plan import Json
+    from backout.ports import Journal
     from backout.runbook.recover.tools import RecoverTools
     from backout.runbook.toolbox import Toolbox
 
@@ -29,15 +30,18 @@ LOOKED_AFTER_S: Final = 5.0
 
 def find_outage(tools: Toolbox) -> dict[str, Json] | None:
     """Return the note of an outage that goes on: {run, actor, at, deadline}; None: there is none by this journal."""
+    return find_noted_outage(tools.journal, tools.environment)
+
+
+def find_noted_outage(journal: Journal, environment: str) -> dict[str, Json] | None:
+    """Return what `find_outage` does, of an environment of which only the journal is there."""
     over = {
         str(note.data["run"])
         for kind in (OPENED, LIFTED)
-        for note in tools.journal.events(environment=tools.environment, kind=kind)
+        for note in journal.events(environment=environment, kind=kind)
     }
     begun = [
-        dict(note.data)
-        for note in tools.journal.events(environment=tools.environment, kind=BEGAN)
-        if note.data["run"] not in over
+        dict(note.data) for note in journal.events(environment=environment, kind=BEGAN) if note.data["run"] not in over
     ]
     return begun[-1] if begun else None
 
