@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,9 @@ from cli_shell import backout
 from source_trees import nodes_of
 
 from backout.cli.support.style import Style
+from backout.errors import DecisionNeeded
 from backout.journal.sqlite import SqliteJournal
+from backout.model.approval import ApprovalRule, Change
 from backout.model.guard.policy import Mode
 from backout.model.incident.incident import RunState
 from backout.model.objects.versions import Moment
@@ -212,3 +215,62 @@ def test_a_resume_lifts_the_pause(unfinished: tuple[Path, SqliteJournal, str]) -
     assert (found.state, found.pause) == (RunState.INTERRUPTED, None)
     asked = [event.data["what"] for event in journal.events(run=run, kind="run.asked")]
     assert asked == ["pause", "resume"]
+
+
+APPROVALS = '[environments.production.approvals]\nrequired_for = ["rollback"]\nexpires = "10m"\n'
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[tuple[Path, SqliteJournal, str]]:
+    """A rollback that waits for its approval: the folder, its journal, and the run."""
+    (tmp_path / "backout.toml").write_text(CONFIG + APPROVALS)
+    rule = ApprovalRule((Change.ROLLBACK,), expires_s=600.0)
+    journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), approvals=rule)
+    plan = Plan(PlanKind.ROLLBACK, "production", "500s", (Step("activate", "Activate v1"),))
+    run = journal.submit(plan, actor="ops", reason="500s")
+    activates: Any = SimpleNamespace(arguments=dict, effect=True)
+    with pytest.raises(DecisionNeeded):
+        journal.drive(run, {"activate": activates}, actor="ops")
+    yield tmp_path, journal, run
+    journal.close()
+
+
+def test_a_plan_that_waits_is_approved_by_its_run(waiting: tuple[Path, SqliteJournal, str]) -> None:
+    """The plan is shown, production's name asked for, and the approval stands in the list, with its end."""
+    folder, journal, run = waiting
+    listed = backout(folder, "runs", "list")
+    assert "waiting for approval 0/1" in listed.out
+    assert f"next: backout runs approve {run} -m WHY" in listed.err
+    asked = backout(folder, "runs", "approve", run, "-m", "I looked")
+    assert (asked.code, journal.find(run).approval) == (3, None)  # type: ignore[union-attr]
+    assert "add --confirm production" in asked.err
+    given = backout(folder, "runs", "approve", run, "-m", "I looked", "--confirm", "production", "--json")
+    assert given.code == 0
+    record: Any = given.json
+    assert record["approval"]["why"] == "I looked"
+    assert record["approval"]["plan_hash"] == record["plan_hash"]
+    assert "Activate v1" in given.err
+    assert f"next: backout runs resume {run}" in given.err
+    assert re.search(
+        r"approved until [\d:]+ UTC, by \S+ at [\d:]+ UTC: I looked", backout(folder, "runs", "show", run).out
+    )
+    assert backout(folder, "runs", "approve", run, "-m", "again", "--confirm", "production").code == 3
+
+
+def test_breaking_the_glass_needs_a_reason(waiting: tuple[Path, SqliteJournal, str]) -> None:
+    """Without one it is a wrong call, and nothing is recorded."""
+    folder, journal, run = waiting
+    told = backout(folder, "runs", "resume", run, "--break-glass")
+    assert told.code == 2
+    assert "--break-glass needs a reason" in told.err
+    assert journal.find(run).glass is None  # type: ignore[union-attr]
+
+
+def test_a_second_person_is_refused_where_the_journal_cannot_prove_one(tmp_path: Path) -> None:
+    """By `config check`, with what to do; `runs` and all that looks still work."""
+    (tmp_path / "backout.toml").write_text(CONFIG + APPROVALS + 'by = "second-person"\n')
+    told = backout(tmp_path, "config", "check", "--json")
+    assert told.code == 78
+    (mistake,) = told.json["mistakes"]  # type: ignore[misc]
+    assert "environments.production.approvals.by: a second person is not provable with a journal in SQLite" in mistake
+    assert backout(tmp_path, "runs", "list").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,16 @@ from ramped import Ramped
 from values import replace
 
 from backout.analysis.history.remark_text import parse
+from backout.errors import DecisionNeeded, Paused
+from backout.model.approval import ApprovalRule, Change
 from backout.model.incident.incident import RunState
-from backout.model.plan import PlanKind
+from backout.model.plan import Plan, PlanKind
 from backout.model.remark import Code, RemarkKind
 from backout.model.version import Mark
+from backout.plan.rollback import Request
 from backout.providers.memory import make_steady
+from backout.runbook.procedures import Actions
+from backout.runbook.rollback.rollback import prepare
 
 from extent import sampled
 from line import Story, roll_back, watch
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from backout.model.incident.incident import Event, Run
     from backout.runbook.toolbox import Toolbox
 
     from conftest import Record
@@ -127,6 +134,113 @@ def test_crash_at_every_moment_then_again(
         failures=0,
         note=f"tests/runbook/test_crash_everywhere.py ({how_many})",
     )
+
+
+EVERYTHING = {"approvals": ApprovalRule(tuple(Change))}
+
+
+def newest(tools: Toolbox) -> Run:
+    return tools.runs.runs("production")[0]
+
+
+def approve_and_roll_back(tools: Toolbox) -> object:
+    """Roll back as the command does; a person approves the plan when it waits for that."""
+    try:
+        return roll_back(tools)
+    except DecisionNeeded:
+        tools.runs.ask(newest(tools).id, "approve", actor="ops@host", reason="I looked")
+        return roll_back(tools)
+
+
+def pause_and_roll_back(tools: Toolbox) -> object:
+    """Roll back; a person pauses it in the middle, and has it go on."""
+
+    def interfere(event: Event) -> None:
+        if (event.kind, event.step) == ("step.ok", 1) and not asked(tools, event.run, "pause"):
+            tools.runs.ask(event.run, "pause", actor="ops@host", reason="wait")
+
+    run = newest(tools)
+    if run.state.is_over:
+        _, plan = prepare(tools, Request(message="it fails"))
+        assert isinstance(plan, Plan)
+        tools.journal.submit(plan, actor="ops@host", reason="it fails")
+    with suppress(Paused):
+        return tools.journal.drive(newest(tools).id, Actions(tools), actor="ops@host", notify=interfere)
+    assert newest(tools).state is RunState.PAUSED
+    tools.runs.ask(newest(tools).id, "resume", actor="ops@host", reason="go on")
+    return roll_back(tools)
+
+
+def asked(tools: Toolbox, run: str, what: str) -> list[int]:
+    """Return where in the journal something was asked of a run."""
+    return [event.seq for event in tools.journal.events(run=run, kind="run.asked") if event.data["what"] == what]
+
+
+def find_first_effect(tools: Toolbox, run: str) -> int | None:
+    """Return where in the journal the first step that changes something was begun."""
+    plan, actions = newest(tools).plan, Actions(tools)
+    starts = tools.journal.events(run=run, kind="step.start")
+    return next((each.seq for each in starts if actions[plan.steps[each.step or 0].action].effect), None)
+
+
+@pytest.mark.proof
+def test_crash_while_a_plan_waits_for_its_approval(quick_path: Path, proof: Record) -> None:
+    """Whatever the moment: approved once, nothing changed before that, and the same end."""
+
+    def strict(path: Path) -> Story:
+        return Story(path, approvals=EVERYTHING)
+
+    count = CrashAt()
+    assert run_with(strict(quick_path / "whole.sqlite"), approve_and_roll_back, count)
+    chosen, how_many = some(count.seen, everything=7)
+    for moment in chosen:
+        story = strict(quick_path / f"{moment}.sqlite")
+        if not run_with(story, approve_and_roll_back, CrashAt(moment)):
+            tools = story.tools()
+            if newest(tools).plan.kind is PlanKind.ROLLBACK and not asked(tools, newest(tools).id, "approve"):
+                assert find_first_effect(tools, newest(tools).id) is None, moment
+                assert not story.world.activations, moment
+            again(story, approve_and_roll_back)
+        check_end(story, guarded=False)
+        tools = story.tools()
+        (approved,) = asked(tools, newest(tools).id, "approve")
+        begun = find_first_effect(tools, newest(tools).id)
+        assert begun is not None
+        assert approved < begun, moment
+    proof(
+        "a rollback that needs an approval crashed at every moment, then again: approved once, no effect before it",
+        trials=len(chosen),
+        failures=0,
+        note=f"tests/runbook/test_crash_everywhere.py ({how_many})",
+    )
+
+
+@pytest.mark.proof
+def test_crash_while_a_run_is_paused(quick_path: Path, proof: Record) -> None:
+    """Whatever the moment: paused once, each effect once, and the same end."""
+    count = CrashAt()
+    assert run_with(Story(quick_path / "whole.sqlite"), pause_and_roll_back, count)
+    chosen, how_many = some(count.seen, everything=7)
+    for moment in chosen:
+        story = Story(quick_path / f"{moment}.sqlite")
+        if not run_with(story, pause_and_roll_back, CrashAt(moment)):
+            again(story, pause_and_roll_back)
+        check_end(story, guarded=False)
+        assert len(asked(story.tools(), newest(story.tools()).id, "pause")) <= 1, moment
+    proof(
+        "a rollback paused in the middle crashed at every moment, then again: same end, each effect once",
+        trials=len(chosen),
+        failures=0,
+        note=f"tests/runbook/test_crash_everywhere.py ({how_many})",
+    )
+
+
+def test_what_guard_does_waits_for_no_approval(quick_path: Path) -> None:
+    """Where every plan of a person needs one."""
+    story = Story(quick_path / "journal.sqlite", approvals=EVERYTHING)
+    watch(story.tools())
+    check_end(story, guarded=True)
+    assert not list(story.tools().journal.events(kind="run.waiting"))
 
 
 def bless(tools: Toolbox) -> object:

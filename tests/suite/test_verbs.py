@@ -8,24 +8,24 @@ import re
 from source_trees import SOURCE, tree_of
 
 VERBS = frozenset(re.findall(r"\w+", """
-abort accept accumulate act add admit advance advise agree alter announce answer append apply ask assess assume attach
-attempt authenticate await begin bind blank boot bound bring build call cancel carry cascade cast catch change check
-choose clamp classify clean clear close coalesce combine commit compare compile complete compose compute conclude
-connect constrain convert copy count cover crash create cut damage decode define delete demand deploy derive describe
-detach diagnose dial differ disable disturb divide do draft drain draw drop dump embed enable encode end enrich ensure
-equal escape estimate evaluate examine exchange exclude execute exist explain extend extract fail feed fence fetch file
-fill finalize find fingerprint finish fit fold follow foresee forget forgive format freeze get give go greet group
-guard hash heed hide hold ignore include infer inherit inline insert install invert isolate join judge keep label lack
-lead learn leave lie limit link list listen live load locate lock log look lower main make mark mask match measure mend
-mention merge mix monitor move multiply name need note observe open order overlay overwrite pack parse pass patch pause
-perform pin place plan post precede prepare print protect prove prune pump push put quarantine query quote raise rank
-reach read receive recognise record redact refer reflow refresh refuse regress rehearse relay release remain remember
-remove rename render renew renumber repair repeat replace replay report require rescue reset resolve respond restore
-restrict resume retain retrace retry return revalidate reveal rewrite roll round run save say search see select send
-serve set settle share shorten show sift sign simulate skip slow sort spare spawn speak split squeeze stand start stay
-stop store strip subtract suffer suggest sum summarize survey sync take teach tell tie touch trace translate truncate
-try undo unescape unpack unquote update upload use verify wait walk want warn watch weigh wire withhold work worsen
-wrap write
+abort accept accumulate act add admit advance advise agree alter announce answer append apply approve ask assess assume
+attach attempt authenticate await begin bind blank boot bound break bring build call cancel carry cascade cast catch
+change check choose clamp classify clean clear close coalesce combine commit compare compile complete compose compute
+conclude connect constrain convert copy count cover crash create cut damage decode define delete demand deploy derive
+describe detach diagnose dial differ disable disturb divide do draft drain draw drop dump embed enable encode end
+enrich ensure equal escape estimate evaluate examine exchange exclude execute exist explain extend extract fail feed
+fence fetch file fill finalize find fingerprint finish fit fold follow foresee forget forgive format freeze get give go
+greet group guard hash heed hide hold ignore include infer inherit inline insert install invert isolate join judge keep
+label lack lead learn leave lie limit link list listen live load locate lock log look lower main make mark mask match
+measure mend mention merge mix monitor move multiply name need note observe open order overlay overwrite pack parse
+pass patch pause perform pin place plan post precede prepare print protect prove prune pump push put quarantine query
+quote raise rank reach read receive recognise record redact refer reflow refresh refuse regress rehearse relay release
+remain remember remove rename render renew renumber repair repeat replace replay report require rescue reset resolve
+respond restore restrict resume retain retrace retry return revalidate reveal rewrite roll round run save say search
+see select send serve set settle share shorten show sift sign simulate skip slow sort spare spawn speak split squeeze
+stand start stay stop store strip subtract suffer suggest sum summarize survey sync take teach tell tie touch trace
+translate truncate try undo unescape unpack unquote update upload use verify wait walk want warn watch weigh wire
+withhold work worsen wrap write
 """))  # fmt: skip
 """What the functions of a module begin with; another verb is added here."""
 AUXILIARIES = {

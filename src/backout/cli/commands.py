@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("recover", "backout.cli.recover:recover", "Take code, database, objects and secrets back."),
     ),
     "Look back": (
-        Entry("runs", "backout.cli.runs:runs", "List, show, pause, resume and abort runs."),
+        Entry("runs", "backout.cli.runs:runs", "List, show, approve, pause, resume and abort runs."),
         Entry("timeline", "backout.cli.timeline:timeline", "What happened, who did it, and what was live at 03:00."),
         Entry("incident", "backout.cli.incident.group:incident", "Incidents: who was told, what was done; reports."),
         Entry("runbook", "backout.cli.runbook:runbook", "The runbook with real names; what of it is no longer so."),

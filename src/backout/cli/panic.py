@@ -8,6 +8,7 @@ import click
 
 from backout.cli.support import outcome
 from backout.cli.support.by_hand import ByHand, find_typed_line
+from backout.cli.support.glass import break_glass_for
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
 from backout.model.incident.incident import RunState
@@ -86,13 +87,16 @@ def _go_back(session: Session, hand: ByHand, message: str) -> int:
         if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
             raise make_busy_error(keeper)
         session.shell.output.say(f"picking up run {keeper.id}, a rollback that was interrupted")
+        break_glass_for(session.shell, session.tools.runs, keeper.id, actor=session.tools.actor, why=message)
         return _finish(session, hand, session.drive(keeper.id))
     plan = plan_way_back(session.tools, message)
     if isinstance(plan, PlanRefused):
         raise make_refusal(plan, session.tools.environment)
     switch = plan.arguments(ActivateStep)
     session.shell.output.say(f"going back from version {switch.leaving} to {switch.version}")
-    return _finish(session, hand, session.drive(session.submit(plan, message)))
+    run = session.submit(plan, message)
+    break_glass_for(session.shell, session.tools.runs, run, actor=session.tools.actor, why=message)
+    return _finish(session, hand, session.drive(run))
 
 
 def _show(session: Session, message: str) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.support.also_back import ALSO_BACK
+from backout.cli.support.glass import BREAK_GLASS, break_glass_as_typed
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import BackoutError, PartlyDone, UsageError, WorldMoved
 from backout.escaping import shorten
@@ -62,6 +63,7 @@ Examples:
 @click.option("--undo", is_flag=True, help="Take the newest recovery back, from whatever phase it came to.")
 @click.option("--accept", is_flag=True, help="Go on with one although its second check failed: you have looked.")
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the report.")
+@BREAK_GLASS
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan, with what each part loses, and change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @ALSO_BACK
@@ -316,6 +318,7 @@ def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
     if found is not None:
         session.live.follow(found.plan)
     measure_clock(session.tools)
+    break_glass_as_typed(session.shell, session.tools.runs, run, actor=session.tools.actor)
     session.stop.install()
     try:
         with session.telling(run), keep_deadline(tools, run):

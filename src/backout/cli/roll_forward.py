@@ -8,6 +8,7 @@ import click
 
 from backout.cli.support import outcome
 from backout.cli.support.confirm import confirm
+from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import Refused, UsageError
 from backout.model.incident.incident import RunState
@@ -31,6 +32,7 @@ Examples:
 """,
 )
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the report.")
+@BREAK_GLASS
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")

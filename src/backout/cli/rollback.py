@@ -18,6 +18,7 @@ from backout.cli.support.also_back import (
     went_back_lines,
 )
 from backout.cli.support.confirm import ask, confirm
+from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
 from backout.model.incident.incident import RunState
@@ -54,6 +55,7 @@ Examples:
 @click.option(
     "-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the deployment's message and the report."
 )
+@BREAK_GLASS
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option(

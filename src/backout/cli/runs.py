@@ -1,4 +1,4 @@
-"""`backout runs`: list, show, pause, resume and abort runs, as the journal has them; nothing is decided here."""
+"""`backout runs`: list and show runs, and what a person asks of them; nothing is decided here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.runs_asked import abort, pause
+from backout.cli.runs_asked import abort, approve, pause
 from backout.cli.support.also_back import ALSO_BACK
+from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.cli.support.runs import find_run, make_run_record, open_journal
 from backout.cli.support.style import Tone
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from backout.cli.support.shell import Shell
     from backout.journal.sqlite import SqliteJournal
+    from backout.model.approval import Approval, BrokenGlass
     from backout.model.guard.shift import Acceptance
-    from backout.model.incident.incident import Event, Run
+    from backout.model.incident.incident import Event, Pause, Run
     from backout.model.plan import Json, Plan
     from backout.report.guard.run_end import RunEnd
 
@@ -38,19 +40,27 @@ TONES = {
     RunState.INTERRUPTED: Tone.WARN,
     RunState.BLOCKED: Tone.WARN,
     RunState.PAUSED: Tone.WARN,
+    RunState.WAITING: Tone.WARN,
     RunState.DONE: Tone.GOOD,
     RunState.FAILED: Tone.BAD,
     RunState.ABORTED: Tone.DIM,
 }
 
-_RESUMABLE = (RunState.INTERRUPTED, RunState.PAUSED)
+_GO_ON = ("backout runs resume {run}", "backout runs abort {run} -m WHY")
+_NEXT = {
+    RunState.INTERRUPTED: _GO_ON,
+    RunState.PAUSED: _GO_ON,
+    RunState.WAITING: ("backout runs approve {run} -m WHY", "backout runs abort {run} -m WHY"),
+}
+"""What to type about a run that is left in a state."""
 
 
-@group("runs", short_help="List, show, pause, resume and abort runs.")
+@group("runs", short_help="List, show, approve, pause, resume and abort runs.")
 def runs() -> None:
-    """List, show, pause, resume and abort runs."""
+    """List, show, approve, pause, resume and abort runs."""
 
 
+runs.add_command(approve)
 runs.add_command(pause)
 runs.add_command(abort)
 
@@ -98,7 +108,7 @@ def list_(shell: Shell, *, limit: int) -> None:
             out.style.badge(_describe_state(run), TONES[run.state]),
             describe_end(run, end),
             format_ago(run.started_at, now),
-            "; ".join(part for part in (describe_pause(run), shorten(run.plan.why)) if part),
+            "; ".join((*list_decisions(run), shorten(run.plan.why))),
         )
         for run, end in found
     ]
@@ -107,16 +117,21 @@ def list_(shell: Shell, *, limit: int) -> None:
     records = [make_run_record(run) | make_end_record(run, end) for run, end in found]
     out.result("runs", {"runs": records}, out.table(head, rows, whole=True) or "no runs yet")
     for run, _ in found:
-        if run.state in _RESUMABLE:
-            out.next(f"backout runs resume {run.id}")
+        if run.state in _NEXT:
+            out.next(*(line.format(run=run.id) for line in _NEXT[run.state][:1]))
 
 
-def describe_pause(run: Run) -> str:
-    """Return who paused a run and why, "" where no one did."""
-    if run.pause is None:
-        return ""
-    word = "to pause at its next step boundary" if run.state is RunState.RUNNING else "paused"
-    return f"{word}, by {shorten(run.pause.by)} at {format_clock(run.pause.at)} UTC: {shorten(run.pause.why)}"
+def list_decisions(run: Run) -> list[str]:
+    """Return who paused a run, approved its plan, or went on without an approval, and why."""
+    found: list[tuple[str, Pause | Approval | BrokenGlass]] = []
+    if run.glass is not None:
+        found.append(("WITHOUT THE APPROVAL that it needs (break-glass)", run.glass))
+    if run.approval is not None:
+        found.append((f"approved until {format_clock(run.approval.expires_at)} UTC", run.approval))
+    if run.pause is not None:
+        is_driven = run.state is RunState.RUNNING
+        found.append(("to pause at its next step boundary" if is_driven else "paused", run.pause))
+    return [f"{word}, by {shorten(it.by)} at {format_clock(it.at)} UTC: {shorten(it.why)}" for word, it in found]
 
 
 def _describe_state(run: Run) -> str:
@@ -147,8 +162,8 @@ def show(shell: Shell, *, run: str) -> None:
         }
     )
     shell.output.result("run", payload, _format_text(shell, found, _find_end(journal, found), events))
-    if found.state in _RESUMABLE:
-        shell.output.next(f"backout runs resume {found.id}", f"backout runs abort {found.id} -m WHY")
+    if found.state in _NEXT:
+        shell.output.next(*(line.format(run=found.id) for line in _NEXT[found.state]))
 
 
 def _format_text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
@@ -162,7 +177,7 @@ def _format_text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> st
         *wrap_text(shorten(run.plan.why), style.width, indent="  "),
         f"  by {run.actor}" + (f", driven by {run.holder}" if run.holder else ""),
     ]
-    lines += wrap_text(describe_pause(run), style.width, indent="  ")
+    lines += [line for each in list_decisions(run) for line in wrap_text(each, style.width, indent="  ")]
     said = ": ".join(part for part in (describe_end(run, end), end.reason or end.why) if part)
     lines += wrap_text(said, style.width, indent="  ") if said else []
     lines += [part for each in end.accepted for part in wrap_text(_describe_acceptance(each), style.width, indent="  ")]
@@ -214,6 +229,7 @@ def _describe_acceptance(found: Acceptance) -> str:
     default="",
     help="The reason, of a decision too; recorded in the journal.",
 )
+@BREAK_GLASS
 @pass_shell
 def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     """Continue an interrupted or paused run: completed steps are never repeated, and an open one is checked first.

@@ -1,4 +1,4 @@
-"""`backout runs pause` and `abort`: what a person asks of a run; its driver obeys at the next step boundary."""
+"""`backout runs approve`, `pause` and `abort`: what a person asks of a run; its driver obeys at the next boundary."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.cli.support.runs import find_run, make_run_record, open_journal
+from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.report.times import format_time
@@ -17,6 +18,37 @@ if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.model.incident.incident import Run
     from backout.ports import Journal
+
+
+@command("approve", short_help="Approve the plan of a run that waits for it.")
+@click.argument("run")
+@click.option("-m", "--message", type=REASON, metavar="WHY", required=True, help="The reason; recorded in the journal.")
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@pass_shell
+def approve(shell: Shell, *, run: str, message: str, typed: str | None) -> None:
+    """Approve the plan of a run that waits for it, by the plan's hash; you are shown the plan, and asked.
+
+    It counts for `approvals.expires` and changes nothing by itself: `backout runs resume` goes on. Exit code 0 when it
+    is recorded, 3 when the run waits for no approval, when you may not give it, or when you said no.
+    """
+    from backout.cli.support.confirm import confirm
+    from backout.cli.support.paint import paint_for
+    from backout.report.plans import format_plan
+    from backout.wiring.records import find_actor
+
+    found = find_run(open_journal(shell), run)
+    shell.take(environment=found.environment.partition("/")[0])
+    config, out = shell.config(), shell.output
+    out.say(format_plan(found.plan, width=out.talk.width, paint=paint_for(out.talk)))
+    out.say(f"\nPlan {found.plan.hash[:12]} of run {found.id}, asked for by {shorten(found.actor)}.")
+    why = confirm(shell, config, f"approve run {found.id}", message=message, typed=typed)
+    journal = open_journal(shell)
+    journal.ask(found.id, "approve", actor=find_actor(), reason=why)
+    after = find_run(journal, found.id)
+    assert after.approval is not None
+    until = format_time(after.approval.expires_at)
+    out.result("run", make_run_record(after), f"run {after.id} is approved until {until}; nothing was changed yet")
+    out.next(f"backout runs resume {after.id}", f"backout runs abort {after.id} -m WHY")
 
 
 @command("pause", short_help="Stop a run at its next step boundary, until it is resumed.")

@@ -106,9 +106,10 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
 def _list_ways_on(run: Run) -> tuple[str, ...]:
     """Return what to type about a run that is not over."""
     show = f"backout runs show {run.id}"
-    return (
-        (show,) if run.pause is None else (f"backout runs resume {run.id}", f"backout runs abort {run.id} -m WHY", show)
-    )
+    give_up = f"backout runs abort {run.id} -m WHY"
+    if run.state is RunState.WAITING:
+        return (f"backout runs approve {run.id} -m WHY", show, give_up)
+    return (show,) if run.pause is None else (f"backout runs resume {run.id}", give_up, show)
 
 
 def _list_what_puts_back(found: Status, environment: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backout.config.schema import EnvironmentSettings as EnvironmentSettings
     from backout.config.schema import Settings as Settings
     from backout.config.secret import Secret as Secret
+    from backout.config.warnings import list_unprovable as list_unprovable
     from backout.config.warnings import list_warnings as list_warnings
     from backout.config.written import Setting as Setting
 
@@ -30,6 +31,7 @@ _HOMES = {
     "find": "loading",
     "load": "loading",
     "find_mistakes": "loading",
+    "list_unprovable": "warnings",
     "list_warnings": "warnings",
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backout.config.overlay import warn_of_unknown
 from backout.config.scalars import is_loopback, is_private
 from backout.config.secret_names import list_secret_variables
+from backout.model.approval import NOT_PROVABLE, Approver
 from backout.model.guard.policy import Mode
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ def list_warnings(config: Config) -> Iterator[str]:
         for remark in _list_of_environment(config, environment):
             yield f"environments.{name}: {remark.text}"
     yield from (remark.text for remark in _list_general(config))
+
+
+def list_unprovable(config: Config) -> Iterator[str]:
+    """Yield a mistake for each environment that asks for a second person, whom its journal could not tell."""
+    for name, environment in config.settings.environments.items():
+        approvals = environment.approvals
+        if approvals.required_for and approvals.by is Approver.SECOND_PERSON:
+            yield f'environments.{name}.approvals.by: {NOT_PROVABLE}; set it to "anyone"'
 
 
 def list_remarks(config: Config) -> Iterator[Remark]:

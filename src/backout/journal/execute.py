@@ -31,6 +31,7 @@ from backout.ports import Done, Next, NotDone, Unknown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.journal.gate import Gate
     from backout.journal.history import RunRecord
     from backout.journal.ledger import Ledger
     from backout.journal.stop import StopRequest
@@ -120,10 +121,11 @@ class _Aborted(Exception):
 class Driver:
     """Drives the run that the ledger's lease is for, and those it hands over to."""
 
-    def __init__(self, ledger: Ledger, actions: Mapping[str, AnyAction], stop: StopRequest | None) -> None:
+    def __init__(self, ledger: Ledger, actions: Mapping[str, AnyAction], stop: StopRequest | None, gate: Gate) -> None:
         self._ledger = ledger
         self._actions = actions
         self._stop = stop
+        self._gate = gate
 
     def drive(self) -> str:
         """Return the id of the last run, which is over now. Raises as `Journal.drive` does."""
@@ -152,13 +154,14 @@ class Driver:
         return False
 
     def _at_boundary(self, record: RunRecord, index: int) -> None:
-        """Obey a request to abort, to pause or to stop; a step found open stays open, and is named."""
+        """Obey a request to abort, to pause or to stop, and wait for an approval; a step found open stays open."""
         if self._ledger.abort_asked():
             self._ledger.record(make_abort_entry(record))
             raise _Aborted
         if self._ledger.pause_asked():
             self._ledger.record(Entry("run.paused", record.id, data={"before_step": index}))
             raise self._make_paused(index)
+        self._gate.check(self._ledger, self._actions)
         if self._stop is not None and self._stop.requested:
             self._ledger.record(Entry("run.interrupted", record.id, data={"before_step": index}))
             raise _make_interrupted(record)

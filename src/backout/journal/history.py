@@ -1,8 +1,9 @@
 """Runs as folded from their events; the rule: a run's state is computed from the record, never stored beside it.
 
-Kinds of events: `run.submitted`, `run.driven` (a holder took it), `run.asked` (abort, pause, resume, decide:done,
-decide:retry), `run.interrupted`, `run.paused` (its holder obeyed), `run.blocked`, `run.ok`, `run.failed`,
-`run.aborted`; `step.start`, `step.ok`, `step.failed`, `step.interrupted`, `step.progress`; `mark`.
+Kinds of events: `run.submitted`, `run.driven` (a holder took it), `run.asked` (abort, pause, resume, approve,
+break-glass, decide:done, decide:retry), `run.waiting` (for an approval), `run.paused` (its holder obeyed),
+`run.interrupted`, `run.blocked`, `run.ok`, `run.failed`, `run.aborted`; `step.start`, `step.ok`, `step.failed`,
+`step.interrupted`, `step.progress`; `mark`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from backout.journal.approvals import read_approval, read_waiting
 from backout.journal.rows import DamagedRow, reading
+from backout.model.approval import BrokenGlass
 from backout.model.incident.incident import Pause, Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.triggers import Coverage, Fate
@@ -19,6 +22,7 @@ from backout.model.triggers import Coverage, Fate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from backout.model.approval import Approval, Waiting
     from backout.model.incident.incident import Event
     from backout.model.plan import Json
 
@@ -122,6 +126,10 @@ class RunRecord:
     successor: str = ""
     blocked: int | None = None
     pause: Pause | None = None
+    waiting: Waiting | None = None
+    """That it had to wait for an approval, also once that is there."""
+    approval: Approval | None = None
+    glass: BrokenGlass | None = None
     version: str = ""
     """Of the backout that planned it, "" in a journal that does not say."""
 
@@ -129,6 +137,11 @@ class RunRecord:
     def is_over(self) -> bool:
         """Whether the run has ended."""
         return self.end is not None
+
+    @property
+    def lacks_approval(self) -> bool:
+        """Whether it waits for an approval that no one has given since."""
+        return self.waiting is not None and self.approval is None and self.glass is None
 
     @property
     def open_step(self) -> int | None:
@@ -151,6 +164,8 @@ class RunRecord:
             return "waiting for a decision"
         if self.pause is not None:
             return f"a pause was asked for by {self.pause.by}: {self.pause.why}"
+        if self.lacks_approval:
+            return "waiting for approval"
         index = self.next_step
         if index is None:
             return "ending"
@@ -164,8 +179,10 @@ class RunRecord:
             state = RunState.RUNNING
         elif self.blocked is not None:
             state = RunState.BLOCKED
+        elif self.pause is not None:
+            state = RunState.PAUSED
         else:
-            state = RunState.INTERRUPTED if self.pause is None else RunState.PAUSED
+            state = RunState.WAITING if self.lacks_approval else RunState.INTERRUPTED
         return Run(
             self.id,
             self.environment,
@@ -178,6 +195,8 @@ class RunRecord:
             self.actor,
             self.ended_at if alive_at is None else alive_at,
             self.pause if self.end is None else None,
+            self.approval,
+            self.glass,
         )
 
     def take(self, event: Event) -> None:
@@ -192,6 +211,8 @@ class RunRecord:
             self.blocked = event.step
         elif kind == "run.asked":
             self._take_request(event)
+        elif kind == "run.waiting":
+            self.waiting, self.approval = read_waiting(event), None
 
     def _take_request(self, event: Event) -> None:
         what = event.data.get("what")
@@ -199,6 +220,10 @@ class RunRecord:
             self.pause = Pause(event.actor, str(event.data.get("reason") or ""), event.at)
         elif what == "resume":
             self.pause = None
+        elif what == "approve":
+            self.approval = read_approval(event)
+        elif what == "break-glass":
+            self.glass = BrokenGlass(event.actor, str(event.data.get("reason") or ""), event.at)
 
     def _take_step(self, step: StepRecord, event: Event) -> None:
         if event.kind == "step.start":

@@ -1,6 +1,7 @@
 """What a person may ask of a run that is not over; the rule: a request is an event, and whoever drives the run obeys.
 
-`abort`, `pause`, `resume`, and for a blocked run `decide:done` or `decide:retry`.
+`abort`, `pause`, `resume`, `approve`, `break-glass` (go on without the approval), and for a blocked run `decide:done`
+or `decide:retry`.
 """
 
 from __future__ import annotations
@@ -8,16 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused, UsageError
+from backout.journal.gate import refuse_unprovable
 from backout.journal.history import DECISIONS
 from backout.journal.store import Entry
+from backout.model.approval import Approver
 
 if TYPE_CHECKING:
+    from backout.journal.gate import Gate
     from backout.journal.history import RunRecord
 
-REQUESTS: Final = ("abort", "pause", "resume", *DECISIONS)
+REQUESTS: Final = ("abort", "pause", "resume", "approve", "break-glass", *DECISIONS)
 
 
-def make_request(record: RunRecord, what: str, reason: str) -> Entry:
+def make_request(record: RunRecord, what: str, reason: str, gate: Gate) -> Entry:
     """Return the event of a request.
 
     Args:
@@ -31,12 +35,46 @@ def make_request(record: RunRecord, what: str, reason: str) -> Entry:
         raise UsageError(f"{what!r} cannot be asked of a run; {', '.join(REQUESTS)} can", where=record.id)
     if record.end is not None:
         raise Refused(f"the run is over ({record.end})", where=record.id, hint=f"backout runs show {record.id}")
-    resume = f"backout runs resume {record.id}"
+    why_not = _find_obstacle(record, what, gate)
+    if why_not:
+        raise Refused(why_not, where=record.id, hint=f"backout runs resume {record.id}")
+    data: dict[str, object] = {"what": what, "reason": reason}
+    if what == "approve":
+        data |= _approve(record, gate)
+    return Entry("run.asked", record.id, record.blocked if what in DECISIONS else None, data)
+
+
+def _find_obstacle(record: RunRecord, what: str, gate: Gate) -> str:
+    """Return why the run is not in the state that a request is about, "" where it is."""
     if what in DECISIONS and record.blocked is None:
-        raise Refused("the run waits for no decision", where=record.id, hint=resume)
+        return "the run waits for no decision"
     if what == "resume" and record.pause is None:
-        raise Refused("the run is not paused", where=record.id, hint=resume)
+        return "the run is not paused"
     if what == "pause" and record.pause is not None:
-        raise Refused(f"the run is paused already, by {record.pause.by}", where=record.id, hint=resume)
-    step = record.blocked if what in DECISIONS else None
-    return Entry("run.asked", record.id, step, {"what": what, "reason": reason})
+        return f"the run is paused already, by {record.pause.by}"
+    if what == "approve" and not record.lacks_approval:
+        return "the run waits for no approval"
+    if what == "break-glass" and (gate.find_rule(record) is None or record.glass is not None):
+        return "the run waits for no approval"
+    return ""
+
+
+def _approve(record: RunRecord, gate: Gate) -> dict[str, object]:
+    """Return what an approval binds: the plan by its hash, until when, and by whom as far as the journal proves it.
+
+    Raises:
+        Refused: a second person has to approve it, and this is none.
+    """
+    rule, waiting = gate.find_rule(record), record.waiting
+    assert rule is not None
+    assert waiting is not None
+    if rule.by is Approver.SECOND_PERSON:
+        if not gate.person:
+            raise refuse_unprovable(record.environment)
+        if gate.person == waiting.person:
+            raise Refused(
+                f"a second person has to approve it: {gate.person} asked for it",
+                where=record.id,
+                hint="have somebody else approve it, by their own role of the journal's database",
+            )
+    return {"hash": record.plan.hash, "expires_at": gate.now() + rule.expires_s, "person": gate.person}

@@ -11,6 +11,7 @@ from backout.journal import lease as leases
 from backout.journal import marks as mark_events
 from backout.journal.chain import COLUMNS, ChainReport
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
+from backout.journal.gate import Gate
 from backout.journal.ledger import Ledger, find_newest, load, make_submission
 from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.requests import make_request
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from backout.journal.lease import Lease
     from backout.journal.stop import StopRequest
     from backout.journal.store import Mask
+    from backout.model.approval import ApprovalRule
     from backout.model.guard.signals import Counts
     from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
@@ -44,10 +46,12 @@ class SqliteJournal:
         stop: asked at every step boundary.
         crash_point: called before and after each commit, with its name; for tests that die there.
         host: this machine's name in leases, by default what the system says.
+        approvals: what has to be approved before it changes anything.
+        person: whom the journal itself vouches for; a file vouches for nobody.
         mask: takes every secret out of JSON values before they are written.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that a test has otherwise
         self,
         path: Path,
         clock: Clock,
@@ -58,6 +62,8 @@ class SqliteJournal:
         host: str | None = None,
         busy_timeout_s: float = 15.0,
         mask: Mask = lambda value: value,
+        approvals: ApprovalRule | None = None,
+        person: str = "",
     ) -> None:
         self._mask = mask
         self._store = Store(path, clock.now, mask=mask, busy_timeout_s=busy_timeout_s, crash_point=crash_point)
@@ -65,6 +71,7 @@ class SqliteJournal:
         self._ttl_s = lease_ttl_s
         self._stop = stop
         self._host = host
+        self._gate = Gate(approvals, person, clock.now)
         self._ledger: Ledger | None = None
         self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
 
@@ -107,7 +114,7 @@ class SqliteJournal:
             refuse_unknown(record, actions)
             with self._holding(record, actor, notify) as ledger:
                 try:
-                    run = Driver(ledger, actions, self._stop).drive()
+                    run = Driver(ledger, actions, self._stop, self._gate).drive()
                 except JournalUnavailable as error:
                     resume = resume_hint(ledger.run)
                     hint = f"{error.hint}; then: {resume}" if error.hint else resume
@@ -184,7 +191,7 @@ class SqliteJournal:
         record = self._existing(run)
         with self._store.write("run.asked") as transaction:
             now = load(transaction.connection, record.id) or record
-            transaction.append(make_request(now, what, reason), environment=record.environment, actor=actor)
+            transaction.append(make_request(now, what, reason, self._gate), environment=record.environment, actor=actor)
         if what == "abort":
             self._abort_unheld(record, actor)
 

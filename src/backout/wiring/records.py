@@ -33,7 +33,12 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
     patience_s = HURRIED_S if hurried else 15.0
     variables = config.variables
     return SqliteJournal(
-        config.places.journal, SystemClock(), stop=stop, busy_timeout_s=patience_s, mask=variables.mask
+        config.places.journal,
+        SystemClock(),
+        stop=stop,
+        busy_timeout_s=patience_s,
+        mask=variables.mask,
+        approvals=None if config.chosen is None else config.environment.approval_rule(),
     )
 
 

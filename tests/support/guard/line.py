@@ -25,7 +25,7 @@ from backout.runbook.secrets.tools import PushTools
 from backout.runbook.toolbox import GuardTools, IncidentTools, Late, Parts, PlatformTools, RollbackTools, Toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from backout.model.guard.signals import Counts
@@ -41,10 +41,19 @@ POLICY = Policy(
 
 
 def toolbox(
-    world: World, path: Path, *, policy: Policy = POLICY, crash_point: Callable[[str], None] | None = None
+    world: World,
+    path: Path,
+    *,
+    policy: Policy = POLICY,
+    crash_point: Callable[[str], None] | None = None,
+    approvals: Mapping[str, Any] | None = None,
 ) -> Toolbox:
-    """Return the tools of "production" in this World; a new call is a new process as far as the journal can tell."""
-    journal = SqliteJournal(path, world.clock, crash_point=crash_point)
+    """Return the tools of "production" in this World; a new call is a new process as far as the journal can tell.
+
+    Args:
+        approvals: what the journal is told of approvals: `approvals`, `person`.
+    """
+    journal = SqliteJournal(path, world.clock, crash_point=crash_point, **approvals or {})
     return Toolbox(
         environment="production",
         policy=policy,
@@ -133,11 +142,13 @@ class Story:
 
     Args:
         beginning: the World to begin with, a new one if there is none.
+        approvals: what its journal is told of approvals, see `toolbox`.
     """
 
     path: Path
     policy: Policy = POLICY
     beginning: World | None = None
+    approvals: Mapping[str, Any] | None = None
     world: World = field(init=False)
     good: Version = field(init=False)
     bad: Version = field(init=False)
@@ -182,7 +193,8 @@ class Story:
 
     def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
         """Return fresh tools."""
-        return toolbox(self.world, self.path, policy=self.policy, crash_point=crash_point)
+        world, path = self.world, self.path
+        return toolbox(world, path, policy=self.policy, crash_point=crash_point, approvals=self.approvals)
 
 
 def watch(tools: Toolbox, *, mode: Mode | None = None, for_s: float | None = None) -> Run:

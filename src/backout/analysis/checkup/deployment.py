@@ -111,7 +111,11 @@ def check_pending_migrations(
     return subject.missing(why, look)
 
 
-_STOPPED: Final = {RunState.BLOCKED: "waits for a person's decision", RunState.PAUSED: "was paused by a person"}
+_STOPPED: Final = {
+    RunState.BLOCKED: "waits for a person's decision",
+    RunState.PAUSED: "was paused by a person",
+    RunState.WAITING: "waits for a person's approval",
+}
 
 
 def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bool) -> Check:
@@ -129,9 +133,8 @@ def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bo
     subject = must("unfinished_run", when=blocks and not watches)
     if run.state is not RunState.RUNNING:
         words = _STOPPED.get(run.state, "was interrupted")
-        return subject.missing(
-            f"{run.id} {words}, and is not finished", suggest_command(f"runs resume {run.id}", environment)
-        )
+        way = f"runs approve {run.id} -m WHY" if run.state is RunState.WAITING else f"runs resume {run.id}"
+        return subject.missing(f"{run.id} {words}, and is not finished", suggest_command(way, environment))
     if watches and blocks:
         return subject.missing(f"{run.id} is watching: the next deployment ends its watch without a verdict", show)
     if watches:

@@ -8,6 +8,7 @@ import click
 
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.style import Tone
+from backout.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,8 @@ def check(shell: Shell, online: bool) -> int:
     from backout import config as configuration
 
     loaded = shell.config()
+    if unprovable := tuple(configuration.list_unprovable(loaded)):
+        raise ConfigError(unprovable, hint="docs/config.md#approvals")
     warnings = tuple(configuration.list_warnings(loaded))
     names = tuple(loaded.settings.environments)
     out = shell.output

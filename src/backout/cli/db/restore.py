@@ -10,6 +10,7 @@ import click
 from backout.cli.db.restore_kept import describe_kept, manage_kept
 from backout.cli.db.restore_session import RestoreRequest, RestoreSession
 from backout.cli.support.also_back import ALSO_BACK, agree, format_command, list_agreement_lines, make_agreement_record
+from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, Command, pass_shell
 from backout.errors import PartlyDone, Unmeasured, UsageError
 from backout.escaping import shorten
@@ -73,6 +74,7 @@ Examples:
 )
 @ALSO_BACK
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
+@BREAK_GLASS
 @click.option(
     "-n", "--dry-run", is_flag=True, help="Print the plan (for a rescue, with rows by table) and change nothing."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.cli.support.glass import break_glass_as_typed
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.value import Value
@@ -92,7 +93,7 @@ class RestoreSession(Value, frozen=True):
 
         tools = self.tools
         keeper = find_keeper(tools.runs, tools.environment)
-        if keeper is not None and gives_way(keeper):
+        if keeper is not None and gives_way(keeper) and keeper.plan.hash != plan.hash:
             what = f"restore: {reason}"
             self.shell.output.say(describe_keeper(keeper, plan))
             left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
@@ -129,6 +130,7 @@ class RestoreSession(Value, frozen=True):
         found = self.tools.runs.find(run)
         if found is not None:
             self.live.follow(found.plan)
+        break_glass_as_typed(self.shell, self.tools.runs, run, actor=self.tools.actor)
         self.stop.install()
         try:
             return self.tools.journal.drive(run, known, actor=self.tools.actor, notify=self._notify)

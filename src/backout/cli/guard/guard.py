@@ -157,10 +157,11 @@ def _watch(session: Session, *, early: bool, next_within: str | None, version: s
     from backout.cli.support.session import make_busy_error
     from backout.config.scalars import parse_seconds
     from backout.runbook.guard import guard as procedure
+    from backout.runbook.guard.next_deployment import end_outdated_plan
     from backout.runbook.guard.wanted_version import is_watch_of
 
     _check_channels(session.shell, session)
-    unfinished = session.find_unfinished()
+    unfinished = end_outdated_plan(session.tools, session.find_unfinished())
     if unfinished is not None and not procedure.may_go_on(unfinished):
         raise make_busy_error(unfinished)
     if next_within is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.support.glass import BREAK_GLASS, break_glass_as_typed
 from backout.cli.support.options import REASON, Command, pass_shell
 from backout.errors import PartlyDone, Unmeasured, UsageError
 from backout.escaping import shorten
@@ -42,6 +43,7 @@ Examples:
     help="Take the newest restore back, but for what was written since: also one that was interrupted.",
 )
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
+@BREAK_GLASS
 @click.option("-n", "--dry-run", is_flag=True, help="List the bucket, count what would be done, and change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @pass_shell
@@ -96,12 +98,12 @@ def restore(
             return 0
     reason = confirm(shell, config, f"restore the {plan.why}", message=message, typed=typed)
     run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
-    return _finish(shell, tools, _drive(tools, live, stop, run))
+    return _finish(shell, tools, _drive(shell, tools, live, stop, run))
 
 
 def _go_on(shell: Shell, session: tuple[ObjectTools, Live, StopRequest], run: Run) -> int:
     shell.output.say(f"going on with run {run.id} ({shorten(run.plan.why)}), which was interrupted")
-    return _finish(shell, session[0], _drive(*session, run.id))
+    return _finish(shell, session[0], _drive(shell, *session, run.id))
 
 
 def _undo(
@@ -147,7 +149,7 @@ def _undo(
     if unfinished is not None:
         tools.runs.ask(unfinished.id, "abort", actor=tools.actor, reason="taken back")
     run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
-    return _finish(shell, tools, _drive(tools, live, stop, run))
+    return _finish(shell, tools, _drive(shell, tools, live, stop, run))
 
 
 def resume(shell: Shell, run: Run) -> int:
@@ -157,7 +159,7 @@ def resume(shell: Shell, run: Run) -> int:
     shell.take(environment=get_environment(run.environment))
     stop = _make_stop(shell)
     tools, live = open_object_tools(shell, stop)
-    return _finish(shell, tools, _drive(tools, live, stop, run.id))
+    return _finish(shell, tools, _drive(shell, tools, live, stop, run.id))
 
 
 def _make_stop(shell: Shell) -> StopRequest:
@@ -176,12 +178,13 @@ def open_object_tools(shell: Shell, stop: StopRequest | None = None) -> tuple[Ob
     return make_object_tools(shell.config(), stop, Meter(live).show), live
 
 
-def _drive(tools: ObjectTools, live: Live, stop: StopRequest, run: str) -> Run:
+def _drive(shell: Shell, tools: ObjectTools, live: Live, stop: StopRequest, run: str) -> Run:
     from backout.runbook.objects.restore import ObjectActions
 
     found = tools.runs.find(run)
     if found is not None:
         live.follow(found.plan)
+    break_glass_as_typed(shell, tools.runs, run, actor=tools.actor)
     stop.install()
     try:
         return tools.journal.drive(run, ObjectActions(tools), actor=tools.actor, notify=live.event)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from click import argument, option
 from msgspec.structs import replace
 
+from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import UsageError
 from backout.model.incident.incident import RunState
@@ -53,6 +54,7 @@ def _changing(wrapped: Callable[..., int]) -> Callable[..., int]:
                 metavar="WHY",
                 help="The reason; goes into the journal and the deployment's message.",
             ),
+            BREAK_GLASS,
             option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing; reads the source."),
             option("--no-wait", is_flag=True, help="End after reading the names back; skip the health endpoint."),
             option("--report", is_flag=True, help="Write an incident report."),

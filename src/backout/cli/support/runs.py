@@ -30,7 +30,7 @@ def find_run(journal: SqliteJournal, run: str) -> Run:
 
 def make_run_record(run: Run) -> dict[str, object]:
     """Return a run as JSON values."""
-    pause = run.pause
+    pause, approval, glass = run.pause, run.approval, run.glass
     return {
         "run_id": run.id,
         "environment": run.environment,
@@ -43,5 +43,17 @@ def make_run_record(run: Run) -> dict[str, object]:
         "steps": len(run.plan.steps),
         "holder": run.holder,
         "actor": run.actor,
+        "plan_hash": run.plan.hash,
         "pause": None if pause is None else {"by": pause.by, "why": pause.why, "at": format_time(pause.at)},
+        "approval": None
+        if approval is None
+        else {
+            "by": approval.by,
+            "person": approval.person or None,
+            "why": approval.why,
+            "at": format_time(approval.at),
+            "expires_at": format_time(approval.expires_at),
+            "plan_hash": approval.hash,
+        },
+        "break_glass": None if glass is None else {"by": glass.by, "why": glass.why, "at": format_time(glass.at)},
     }

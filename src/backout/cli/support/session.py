@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from backout.cli.guard.consent import Consent
 from backout.cli.guard.live import Live
+from backout.cli.support.glass import break_glass_as_typed
 from backout.errors import Busy
 from backout.escaping import shorten
 from backout.journal.stop import StopRequest
@@ -60,6 +61,7 @@ class Session(Value, frozen=True):
 
                 others = restoring(opened())
         measure_clock(self.tools)
+        break_glass_as_typed(self.shell, self.tools.runs, run, actor=self.tools.actor)
         self.stop.install()
         try:
             with self.telling(run):
@@ -96,13 +98,13 @@ class Session(Value, frozen=True):
         return self.tools.journal.submit(plan, actor=self.tools.actor, reason=reason)
 
     def take_over(self, plan: Plan, reason: str) -> str:
-        """Accept a plan that a person typed; a watch that keeps the environment ends, with the reason in its record.
+        """Accept a plan that a person typed; what gives way to it ends, with the reason in its record.
 
         Raises:
             Busy: something else keeps it, such as the rollback that the watch just led to.
         """
         watch = self.find_unfinished()
-        if watch is not None and gives_way(watch):
+        if watch is not None and gives_way(watch) and watch.plan.hash != plan.hash:
             tools = self.tools
             self.live.say(describe_keeper(watch, plan))
             what = f"{plan.kind}: {reason}"
@@ -119,7 +121,8 @@ class Session(Value, frozen=True):
     def in_the_way(self) -> Run | None:
         """Return the unfinished run that a person's command has to pick up or respect; None: there is none.
 
-        A watch is none: it is ended, and that is said, by `take_over`, once the person's word is there.
+        A watch is none, nor is what waits for an approval: it is ended, and that is said, by `take_over`, once the
+        person's word is there.
         """
         keeper = self.find_unfinished()
         return None if keeper is None or gives_way(keeper) else keeper
@@ -132,6 +135,9 @@ def make_busy_error(run: Run) -> Busy:
         who, hint = f"driven by {run.holder} since {format_time(run.started_at)}", f"wait for it, or: {give_up}"
     elif run.state is RunState.BLOCKED:
         who, hint = "it waits for a person's decision", f"backout runs show {run.id}, or: {give_up}"
+    elif run.state is RunState.WAITING:
+        who = "it waits for a person's approval, and has changed nothing"
+        hint = f"backout runs approve {run.id} -m WHY, or: {give_up}"
     elif run.pause is not None:
         who = f"it was paused by {shorten(run.pause.by)}: {shorten(run.pause.why)}"
         hint = f"backout runs resume {run.id}, or: {give_up}"

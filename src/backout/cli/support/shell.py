@@ -41,6 +41,8 @@ class Flags(NamedTuple):
     no_commands: bool = False
     quiet: bool = False
     verbose: int = 0
+    glass: str = ""
+    """Why a plan is to go on without the approval that it needs."""
 
 
 class Shell:

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 
 from backout.config.schema.environment import (
+    Approvals,
     Certify,
     Ci,
     Database,
@@ -25,6 +26,7 @@ from backout.config.schema.environment import (
 from backout.config.schema.guard import CriteriaSection, Guard, make_expectation
 from backout.config.schema.notify import Notify
 from backout.config.schema.types import CommandLine, Section, Share, Tag, Text
+from backout.model.approval import ApprovalRule
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.signals import Criticality
 
@@ -59,6 +61,12 @@ class EnvironmentSettings(Section, frozen=True):
     guard: Guard = Guard()
     certify: Certify = Certify()
     deploy: Deploy = Deploy()
+    approvals: Approvals = Approvals()
+
+    def approval_rule(self) -> ApprovalRule:
+        """Return what has to be approved as the model's noun."""
+        found = self.approvals
+        return ApprovalRule(found.required_for, found.by, float(found.expires))
 
     def policy(self) -> Policy:
         """Return criteria, guard and services as the model's nouns."""

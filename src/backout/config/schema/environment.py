@@ -9,6 +9,7 @@ import msgspec
 
 from backout.config.scalars import API_BASE_URL, Duration, TlsUrl, Url
 from backout.config.schema.types import RUNS, CommandLine, Count, Label, Metric, Port, Section, Text
+from backout.model.approval import Approver, Change
 
 TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -230,6 +231,14 @@ class Certify(Section, frozen=True):
     data: Literal["generated", "clone"] = "generated"
     requests: Path | None = None
     seed: Path | None = None
+
+
+class Approvals(Section, frozen=True):
+    """What a person has to approve before it changes anything, who may, and for how long an approval counts."""
+
+    required_for: tuple[Change, ...] = ()
+    by: Approver = Approver.ANYONE
+    expires: Duration = Duration(3600)
 
 
 class SecretsSource(Section, frozen=True):

@@ -13,6 +13,7 @@ from backout.model.value import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.approval import Approval, BrokenGlass
     from backout.model.guard.shift import Acceptance
     from backout.model.guard.verdict import Decision, Verification
     from backout.model.incident.diagnosis import Diagnosis
@@ -49,6 +50,7 @@ class RunState(StrEnum):
     RUNNING = "running"  # a live holder drives it
     INTERRUPTED = "interrupted"  # unfinished and no process drives it: resume or abort
     BLOCKED = "blocked"  # a person has to decide
+    WAITING = "waiting for approval"  # a person has to approve its plan before anything is changed
     PAUSED = "paused"  # a person has stopped it at a step boundary, and no process drives it: resume or abort
     DONE = "done"
     FAILED = "failed"
@@ -78,6 +80,8 @@ class Run(Value, frozen=True):
     Args:
         alive_at: when its holder was last seen alive (Unix seconds), None when no longer known.
         pause: the request that it pauses, None: there is none, or it was resumed since.
+        approval: the newest one since it last waited for one.
+        glass: why it goes on without the approval that it needs.
     """
 
     id: str
@@ -91,6 +95,8 @@ class Run(Value, frozen=True):
     actor: str = ""
     alive_at: float | None = None
     pause: Pause | None = None
+    approval: Approval | None = None
+    glass: BrokenGlass | None = None
 
 
 class TimelineEntry(Value, frozen=True):

@@ -33,6 +33,7 @@ class NoticeKind(StrEnum):
     HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
     HOLD_ENDS = "hold_ends"  # a hold will end soon, or goes on because an incident is open
     HOLD_UNSIGNED = "hold_unsigned"  # marks are signed, and a hold that is not stops guard for two hours
+    BROKE_GLASS = "broke_glass"  # a person goes on without the approval that a plan needs
     UNPROTECTED = "unprotected"  # the database could not be brought back to every moment any more
     PROTECTED = "protected"  # and now it could again
     UNPROVED = "unproved"  # the last proof of the backups failed, or is older than allowed

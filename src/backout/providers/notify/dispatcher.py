@@ -34,7 +34,7 @@ class Dispatcher:
     """Delivers notices in the background; its threads start when there is something to do, and end with it.
 
     Args:
-        kinds: the kinds of notices that are sent.
+        kinds: the kinds of notices that are sent, besides that a person went on without an approval.
         updates: names of the channels for sentences to customers.
         redact: takes every secret out of a text before it is kept or sent.
     """
@@ -53,7 +53,7 @@ class Dispatcher:
         self._spare = Outbox(None)
         self._workers = [DeliveryWorker(route, (self._spare, outbox), clock, redact=redact) for route in routes]
         self._clock = clock
-        self._kinds = frozenset(kinds)
+        self._kinds = frozenset(kinds) | {NoticeKind.BROKE_GLASS}  # whoever breaks the glass cannot do it quietly
         self._updates = frozenset(updates)
         self._redact = redact
         self._turn = threading.Condition()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Said = tuple[EntryKind, str]
 
 _ID = 8
-_STOPPED = ("run.interrupted", "step.interrupted", "step.failed", "run.blocked", "run.paused")
+_STOPPED = ("run.interrupted", "step.interrupted", "step.failed", "run.blocked", "run.paused", "run.waiting")
 
 
 class RunTeller:
@@ -89,6 +89,8 @@ class RunTeller:
             "abort": f"{run.id} is to end",
             "pause": f"{run.id} is to pause at its next step boundary",
             "resume": f"{run.id} is to go on",
+            "approve": f"the plan of {run.id} is approved",
+            "break-glass": f"{run.id} is to go on WITHOUT THE APPROVAL that it needs",
             "decide:done": f"the open step of {run.id} is said to have happened",
             "decide:retry": f"the open step of {run.id} is to be done again",
         }.get(what, f"{what} is asked of {run.id}")
@@ -105,6 +107,10 @@ class RunTeller:
         place = event.data.get("before_step")
         at = f" at step {place + 1} of {len(run.plan.steps)}" if isinstance(place, int) else ""
         return EntryKind.RUN, f"{run.id} is paused{at}"
+
+    def tell_waiting(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
+        """Its plan has to be approved before it changes anything."""
+        return EntryKind.RUN, f"{run.id} waits for an approval"
 
     def tell_failed(self, run: Run, event: Event) -> Said:
         """A step met an error; the run stays, to be resumed, or has ended."""
@@ -137,6 +143,7 @@ _TOLD: Mapping[str, Callable[[RunTeller, Run, Event], Said]] = {
     "run.interrupted": RunTeller.tell_interrupted,
     "step.interrupted": RunTeller.tell_interrupted,
     "run.paused": RunTeller.tell_paused,
+    "run.waiting": RunTeller.tell_waiting,
     "step.failed": RunTeller.tell_failed,
     "run.blocked": RunTeller.tell_blocked,
     "run.aborted": RunTeller.tell_aborted,

@@ -47,7 +47,13 @@ _TITLES = {
 }
 
 
-_PAUSING = {"pause": "A person asked the run to pause", "resume": "A person had the run go on"}
+_ASKED = {
+    "pause": "A person asked the run to pause",
+    "resume": "A person had the run go on",
+    "approve": "A person approved the plan",
+    "break-glass": "A person broke the glass: the plan went on WITHOUT THE APPROVAL that it needs",
+}
+"""What people ask of a run that a report tells."""
 _REPAIRS = frozenset(
     (
         *("db_rescue", "db_undo_rescue", "db_exchange", "db_branch_rescue", "db_branch_finalize"),
@@ -119,8 +125,8 @@ class _Teller:
             self._take_diagnosis(event)
         elif event.kind == "step.ok" and step is not None:
             self._step_done(event, step)
-        elif event.kind == "run.asked" and event.data.get("what") in _PAUSING:
-            self._add(event.at, f"{_PAUSING[str(event.data['what'])]}: {event.data.get('reason') or 'no reason given'}")
+        elif event.kind == "run.asked" and event.data.get("what") in _ASKED:
+            self._add(event.at, f"{_ASKED[str(event.data['what'])]}: {event.data.get('reason') or 'no reason given'}")
         elif event.kind in ("step.failed", "run.failed", "run.aborted", "run.blocked"):
             what = event.data.get("error") or event.data.get("reason") or event.kind
             self._add(event.at, f"{event.kind.replace('.', ' ')}: {what}")

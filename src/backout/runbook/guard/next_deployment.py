@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.history.remarks import is_made_by, list_of_application
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
+from backout.model.incident.incident import RunState
 from backout.model.remark import RemarkKind
 from backout.model.steps.guard import WatchStep
 from backout.model.value import Value
@@ -16,7 +17,7 @@ from backout.runbook.guard.heartbeat import Heartbeat
 from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.incident.diagnose import diagnose_failed_build
 from backout.runbook.probing.looks import Looks, remember
-from backout.runbook.safety.aside import gave_way
+from backout.runbook.safety.aside import end_run, gave_way
 from backout.runbook.safety.hold_notices import HoldWatch
 
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ MEANWHILE_S = 43_200.0
 For so long an interrupted wait goes on as well, when it is typed again.
 """
 _WAIT = "waits for the next deployment"
+
+
+def end_outdated_plan(tools: Toolbox, unfinished: Run | None) -> Run | None:
+    """Return what keeps the environment; a plan that waits for its approval is ended if something newer is live.
+
+    Such a plan is about what is gone, and while it waits nothing watches the newer deployment.
+    """
+    if unfinished is None or unfinished.state is not RunState.WAITING:
+        return unfinished
+    seen = list_of_application(tools.deployments.history())
+    if not seen or seen[0].created_at <= unfinished.started_at:
+        return unfinished
+    tools.say(f"{unfinished.id} waits for an approval, and something newer is live by now: it is ended")
+    reason = "guard watches a newer deployment than the plan was made for"
+    return end_run(tools.runs, tools.clock, unfinished, actor=tools.actor, reason=reason)
 
 
 def find_newest_known(tools: Toolbox, unfinished: Run | None) -> str:

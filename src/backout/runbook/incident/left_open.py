@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 _HELD: Final = ("hold", "refused")
+_LEFT: Final = (RunState.INTERRUPTED, RunState.BLOCKED, RunState.PAUSED, RunState.WAITING)
+_SHOWN_S: Final = 86400.0
+"""For how long it is shown that a run went on without the approval that it needed."""
 
 
 def list_left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deployment]) -> tuple[str, ...]:
@@ -31,21 +34,33 @@ def list_left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deploym
     """
     newest = next(iter(runs), None)
     guard = next((run for run in runs if run.plan.kind is PlanKind.GUARD), None)
-    return (*_describe_stopped(newest), *(_list_held(tools, guard, listed) if guard is not None else ()))
+    return (
+        *_describe_stopped(newest),
+        *_list_broken_glass(tools, runs),
+        *(_list_held(tools, guard, listed) if guard is not None else ()),
+    )
 
 
 def _describe_stopped(run: Run | None) -> Iterator[str]:
     """Yield a sentence if the newest run was left unfinished."""
-    if run is None or run.state not in (RunState.INTERRUPTED, RunState.BLOCKED, RunState.PAUSED):
+    if run is None or run.state not in _LEFT:
         return
-    if run.state is RunState.BLOCKED:
-        yield f"{run.id} waits for a person's decision"
+    if run.state in (RunState.BLOCKED, RunState.WAITING):
+        yield f"{run.id} waits for a person's {'decision' if run.state is RunState.BLOCKED else 'approval'}"
         return
     was = "was interrupted"
     if run.pause is not None:
         was = f"was paused by {shorten(run.pause.by)} ({shorten(run.pause.why)})"
     watches = run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
     yield f"{run.id} {was}, and {'the deployment is no longer watched' if watches else 'is not finished'}"
+
+
+def _list_broken_glass(tools: Toolbox, runs: Sequence[Run]) -> Iterator[str]:
+    """Yield a sentence for each run that went on without the approval that it needs."""
+    for run in runs:
+        if run.glass is not None and tools.clock.now() - run.glass.at < _SHOWN_S:
+            by, why = shorten(run.glass.by), shorten(run.glass.why)
+            yield f"{run.id} went on without the approval that it needs (break-glass by {by}: {why})"
 
 
 def _list_held(tools: Toolbox, guard: Run, listed: Sequence[Deployment]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Standing aside: a watch changes nothing, so it gives way to what a person types; the request is recorded."""
+"""Standing aside: what has changed nothing gives way to what a person types; the request is recorded.
+
+That is a watch, and a plan that waits for its approval.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,12 @@ def find_keeper(runs: Runs, environment: str) -> Run | None:
 
 
 def gives_way(run: Run) -> bool:
-    """Whether ending a run is harmless: a watch, the step of a ramp, or one of which only job workers are left."""
-    return run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP) or is_left_with_jobs(run)
+    """Whether ending a run is harmless.
+
+    It is for a watch, the step of a ramp, what waits for an approval, and where only job workers are left.
+    """
+    is_watch = run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+    return is_watch or run.state is RunState.WAITING or is_left_with_jobs(run)
 
 
 def is_left_with_jobs(run: Run) -> bool:
@@ -61,6 +68,8 @@ def describe_keeper(run: Run, plan: Plan) -> str:
         plan: what it gives way to; a person has confirmed it.
     """
     then = _FOR.get(plan.kind, f"this {plan.kind}")
+    if run.state is RunState.WAITING:
+        return f"{run.id} ({shorten(run.plan.why)}) waits for an approval, and has changed nothing: {then} ends it"
     if run.state is RunState.RUNNING:
         return f"{run.id} ({shorten(run.plan.why)}) is under way, driven by {run.holder}: {then} ends it"
     return f"{run.id} ({shorten(run.plan.why)}) was interrupted: {then} ends it"
