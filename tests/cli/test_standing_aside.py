@@ -9,14 +9,19 @@ from cli_shell import Stream, make_shell
 from values import replace
 
 from backout.cli.guard.live import Live
+from backout.cli.panic import _go_back as go_back
 from backout.cli.rollback import _check_same as check_same
+from backout.cli.support.by_hand import ByHand
 from backout.cli.support.session import Session
-from backout.errors import Busy, UsageError
+from backout.errors import Busy, DecisionNeeded, Paused, UsageError
 from backout.journal.stop import StopRequest
+from backout.model.approval import ApprovalRule, Change
 from backout.model.guard.policy import Mode
 from backout.model.incident.incident import RunState
+from backout.model.incident.notice import NoticeKind
 from backout.model.plan import Plan, PlanKind
 from backout.plan.rollback import Request
+from backout.runbook.guard.next_deployment import end_outdated_plan
 from backout.runbook.rollback.rollback import prepare
 
 from line import Story, watch
@@ -128,3 +133,75 @@ def test_one_with_the_database_is_another_run(story: Story, tmp_path: Path) -> N
     session, _ = session_of(story, tmp_path)
     with pytest.raises(Busy, match="it leaves the database alone"):
         check_same(session, runs(story)[0], None, with_database=True)
+
+
+def waits(story: Story, folder: Path) -> Session:
+    """Return the workbench of a command after a rollback began to wait for its approval."""
+    story.approvals = {"approvals": ApprovalRule((Change.ROLLBACK,))}
+    session, _ = session_of(story, folder)
+    _, plan = prepare(session.tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    with pytest.raises(DecisionNeeded):
+        session.drive(session.take_over(plan, "it fails"))
+    assert runs(story)[0].state is RunState.WAITING
+    (told,) = story.world.notices
+    assert told.kind is NoticeKind.HELD
+    return session
+
+
+def test_what_waits_for_an_approval_gives_way_to_another_plan_and_is_kept_for_the_same(
+    story: Story, tmp_path: Path
+) -> None:
+    """It has changed nothing. Typed again it is the same run, so that whoever approves it finds it."""
+    session = waits(story, tmp_path)
+    waiting = runs(story)[0]
+    assert session.in_the_way() is None
+    assert session.take_over(waiting.plan, "it fails") == waiting.id
+    _, other = prepare(session.tools, Request(message="another reason"))
+    assert isinstance(other, Plan)
+    assert session.take_over(other, "another reason") != waiting.id
+    assert [run.state for run in runs(story)[:2]] == [RunState.INTERRUPTED, RunState.ABORTED]
+
+
+def test_what_waits_for_an_approval_gives_way_to_panic(story: Story, tmp_path: Path) -> None:
+    """In the worst minute nobody is waited for: its own plan breaks the glass, and everybody is told."""
+    session = waits(story, tmp_path)
+    session.shell.notifier = session.tools.notifier  # as `Shell.toolbox` does
+    go_back(session, ByHand(session.shell), "checkout is down")
+    ended, waited = runs(story)[:2]
+    assert (ended.state, waited.state) == (RunState.DONE, RunState.ABORTED)
+    assert ended.glass is not None
+    assert ended.glass.why == "checkout is down"
+    assert story.world.live.sole == story.good.id
+    assert NoticeKind.BROKE_GLASS in [notice.kind for notice in story.world.notices]
+
+
+def test_what_waits_for_an_approval_ends_when_guard_watches_something_newer(story: Story, tmp_path: Path) -> None:
+    """A plan for what is live keeps its environment; one for what is gone would leave the newer one unwatched."""
+    waits(story, tmp_path)
+    waiting = runs(story)[0]
+    kept = end_outdated_plan(story.tools(), waiting)
+    assert kept is not None
+    assert kept.id == waiting.id
+    story.world.clock.sleep(5)
+    story.world.deploy(story.world.upload("newer"))
+    story.world.clock.sleep(5)
+    assert end_outdated_plan(story.tools(), waiting) is None
+    assert runs(story)[0].state is RunState.ABORTED
+
+
+def test_a_paused_run_is_in_the_way_and_says_of_whom(story: Story, tmp_path: Path) -> None:
+    """Of a rollback; only a resume or an abort moves it."""
+    session, _ = session_of(story, tmp_path)
+    _, plan = prepare(session.tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    run = session.take_over(plan, "it fails")
+    session.tools.runs.ask(run, "pause", actor="ada@host", reason="let me look")
+    unfinished = session.in_the_way()
+    assert unfinished is not None
+    with pytest.raises(Busy, match="it was paused by ada@host: let me look") as busy:
+        check_same(session, unfinished, None, with_database=False)
+    assert f"backout runs resume {run}" in str(busy.value.hint)
+    with pytest.raises(Paused):
+        session.drive(run)
+    assert not story.world.activations

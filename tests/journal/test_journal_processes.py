@@ -15,7 +15,7 @@ import pytest
 from journal import toy
 from source_trees import SOURCE
 
-from backout.errors import Busy
+from backout.errors import Busy, Paused
 from backout.model.incident.incident import RunState
 
 from polling import PATIENCE_S, until
@@ -67,6 +67,27 @@ def test_a_second_process_is_refused_and_told_who_holds_the_environment(tmp_path
         (tmp_path / "go").touch()
         assert outcome(first)["exit"] == 0
     assert state_of(journal) is RunState.DONE
+    assert len(toy.World(tmp_path).effects) == 3
+    journal.close()
+
+
+def test_a_run_that_another_process_drives_pauses_at_its_next_boundary(tmp_path: Path) -> None:
+    """Asked for from here while that is inside a step: the step ends, its process ends with 5, and a resume goes on."""
+    with process(tmp_path, "waiting") as first:
+        until((tmp_path / "inside").exists, what="the first is inside its step")
+        journal = toy.journal_in(tmp_path)
+        run = journal.runs()[0].id
+        journal.ask(run, "pause", actor="me", reason="let me look")
+        assert state_of(journal) is RunState.RUNNING
+        (tmp_path / "go").touch()
+        told = outcome(first)
+    assert told["exit"] == Paused.exit_code == 5
+    assert "a pause was asked for by me: let me look (at step 3 of 3" in str(told["error"])
+    assert f"[backout runs resume {run}]" in str(told["error"])
+    assert state_of(journal) is RunState.PAUSED
+    assert len(toy.World(tmp_path).effects) == 2
+    journal.ask(run, "resume", actor="me", reason="")
+    assert journal.drive(run, toy.actions_in(toy.World(tmp_path)), actor="me").state is RunState.DONE
     assert len(toy.World(tmp_path).effects) == 3
     journal.close()
 

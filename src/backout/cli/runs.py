@@ -313,6 +313,7 @@ def _find_way_on(plan: Plan) -> Callable[[Shell, Run], int] | None:
 @click.argument("run")
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@BREAK_GLASS
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @ALSO_BACK
 @pass_shell

@@ -146,7 +146,7 @@ def _describe(style: Style, found: Overview) -> str:
         said.append(f"hold: {status.hold.why}")
     if found.incident is not None:
         said.append(f"incident {found.incident.id} is open")
-    if status.unfinished is not None:
+    if status.unfinished is not None and not any(status.unfinished.id in trouble for trouble in status.troubles):
         said.append(f"run {status.unfinished.id} is {status.unfinished.state}")
     text = "; ".join(shorten(each) for each in said)
     if status.closed is not None or status.troubles:

@@ -28,7 +28,7 @@ from backout.runbook.recovery.points import mark_recovery_point
 from line import POLICY, equip, toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from backout.model.guard.policy import Policy
@@ -65,6 +65,8 @@ class Night:
     policy: Policy = POLICY
     pause_s: float = 60.0
     is_fenced: bool = False
+    approvals: Mapping[str, Any] | None = None
+    """What its journal is told of approvals, see `toolbox`."""
     look: MemoryLook = field(default_factory=MemoryLook)
     through: list[str] = field(default_factory=list)
 
@@ -121,9 +123,9 @@ class Night:
 
     def tools(self, crash_point: Callable[[str], None] | None = None) -> RecoverTools:
         """Return fresh tools: a new process, as far as the journal can tell."""
-        world = self.world
+        world, path, told = self.world, self.folder / "journal.sqlite", self.approvals
         box = equip(
-            toolbox(world, self.folder / "journal.sqlite", policy=self.policy, crash_point=crash_point),
+            toolbox(world, path, policy=self.policy, crash_point=crash_point, approvals=told),
             queues=world.platform_queues,
             read_caches=world.read_caches,
             maintenance=world.maintenance,

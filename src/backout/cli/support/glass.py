@@ -45,7 +45,13 @@ BREAK_GLASS = click.option(
 
 def break_glass_as_typed(shell: Shell, runs: Runs, run: str, *, actor: str) -> None:
     """Break the glass for a run that is about to be driven, if that was typed and there is one."""
-    if shell.flags.glass and not break_glass_for(shell, runs, run, actor=actor, why=shell.flags.glass):
+    if not shell.flags.glass:
+        return
+    if shell.notifier is None:  # a restore needs no toolbox, which brings one
+        from backout.wiring.telling import make_notifier
+
+        shell.notifier = make_notifier(shell.config())
+    if not break_glass_for(shell, runs, run, actor=actor, why=shell.flags.glass):
         shell.output.say(f"{run} waits for no approval: there is no glass to break")
 
 
@@ -53,13 +59,11 @@ def break_glass_for(shell: Shell, runs: Runs, run: str, *, actor: str, why: str)
     """Have a run go on without the approval that it needs, and tell every channel; return whether it needed one."""
     from backout.runbook.safety.break_glass import break_glass
     from backout.wiring import clock
-    from backout.wiring.telling import make_notifier
 
     notice = break_glass(runs, run, actor=actor, why=shell.mask_reason(why), at=clock.now())
     if notice is None:
         return False
     shell.output.warn(f"{notice.title}; it is recorded, and every channel is told")
-    shell.notifier = shell.notifier or make_notifier(shell.config())
     if shell.notifier is None:
         shell.output.warn("no one is told: [notify] has no channel (docs/notifications.md)")
         return True

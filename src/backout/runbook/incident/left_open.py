@@ -48,7 +48,7 @@ def _describe_stopped(run: Run | None) -> Iterator[str]:
     if run.state in (RunState.BLOCKED, RunState.WAITING):
         yield f"{run.id} waits for a person's {'decision' if run.state is RunState.BLOCKED else 'approval'}"
         return
-    was = "was interrupted"
+    was = "was interrupted" if run.approval is None or run.steps_done else "was approved and not resumed"
     if run.pause is not None:
         was = f"was paused by {shorten(run.pause.by)} ({shorten(run.pause.why)})"
     watches = run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
