@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,6 +107,19 @@ def test_one_that_waits_for_its_approval_has_closed_nothing(quick_path: Path) ->
     ask(tools, "approve")
     recover(night.tools())
     check_recovered(night)
+    (report,) = night.world.reports.texts.values()
+    assert re.search(r"approved until [\d:]+ UTC, by `boss@host` at [\d:]+ UTC: I looked", report)
+
+
+def test_one_that_goes_on_without_its_approval_says_so_in_its_report(quick_path: Path) -> None:
+    """And who it was, and why."""
+    night = Night(quick_path, approvals=STRICT)
+    submit(night.tools())
+    ask(night.tools(), "break-glass")
+    recover(night.tools())
+    check_recovered(night)
+    (report,) = night.world.reports.texts.values()
+    assert re.search(r"WITHOUT THE APPROVAL .*by `boss@host` at [\d:]+ UTC: I looked", report)
 
 
 def test_one_that_is_paused_inside_its_fence_stays_closed(quick_path: Path) -> None:

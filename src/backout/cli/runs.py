@@ -18,6 +18,7 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.steps.objects import CompareObjectsStep
 from backout.model.steps.recovery import RecoverReportStep
+from backout.report.decisions import list_decisions
 from backout.report.guard.run_end import describe_end
 from backout.report.text import wrap_text
 from backout.report.times import format_ago, format_clock, format_day, format_time
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from backout.cli.support.shell import Shell
     from backout.journal.sqlite import SqliteJournal
-    from backout.model.approval import Approval, BrokenGlass
     from backout.model.guard.shift import Acceptance
-    from backout.model.incident.incident import Event, Pause, Run
+    from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
     from backout.report.guard.run_end import RunEnd
 
@@ -119,19 +119,6 @@ def list_(shell: Shell, *, limit: int) -> None:
     for run, _ in found:
         if run.state in _NEXT:
             out.next(*(line.format(run=run.id) for line in _NEXT[run.state][:1]))
-
-
-def list_decisions(run: Run) -> list[str]:
-    """Return who paused a run, approved its plan, or went on without an approval, and why."""
-    found: list[tuple[str, Pause | Approval | BrokenGlass]] = []
-    if run.glass is not None:
-        found.append(("WITHOUT THE APPROVAL that it needs (break-glass)", run.glass))
-    if run.approval is not None:
-        found.append((f"approved until {format_clock(run.approval.expires_at)} UTC", run.approval))
-    if run.pause is not None:
-        is_driven = run.state is RunState.RUNNING
-        found.append(("to pause at its next step boundary" if is_driven else "paused", run.pause))
-    return [f"{word}, by {shorten(it.by)} at {format_clock(it.at)} UTC: {shorten(it.why)}" for word, it in found]
 
 
 def _describe_state(run: Run) -> str:

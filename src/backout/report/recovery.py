@@ -30,6 +30,7 @@ class Recovered(Value, frozen=True):
         lost: the same rows by key, the first ones of each kind.
         objects: how many were changed, deleted or brought back.
         queued: by queue, how many messages waited: about rows that may be gone.
+        decided: what people decided about the run, a line each.
         checked: sentences; accepted: those of them that a person has accepted although nothing, or worse, was shown.
         wrote: what one write of the application's role showed, before its target was proved.
         verified: of the success criteria.
@@ -57,6 +58,7 @@ class Recovered(Value, frozen=True):
     lost: tuple[LostRows, ...] = ()
     objects: int | None = None
     queued: Mapping[str, int] = field(default_factory=dict)
+    decided: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     wrote: str = ""
@@ -131,7 +133,7 @@ def format_lines(found: Recovered) -> list[str]:
         lines.append(f"written since, and not there any more: {what} in {told}; readable in {where}")
     elif found.rows is None and found.undo_point and found.parts["database"].action == "swap":
         lines.append(f"which rows were written since, and are gone, is not known; they can be read in {found.kept}")
-    lines += [*_list_queued(found), *found.checked]
+    lines += [*_list_queued(found), *found.decided, *found.checked]
     lines += [found.wrote] if found.wrote else []
     if found.proved:
         lines.append(f"at 0 %: {found.proved}")

@@ -21,6 +21,7 @@ from backout.model.steps.recovery import (
 from backout.model.steps.restore import ExchangeStep
 from backout.model.steps.verification import VerifyStep
 from backout.ports import Action, find_result
+from backout.report.decisions import list_decisions
 from backout.report.recovery import Recovered, format_lines, make_file_name, render
 from backout.runbook.incident.tell import tell
 from backout.runbook.recover.tools import note_opened
@@ -68,6 +69,7 @@ def read_outcome(tools: Toolbox, run: Run) -> Recovered:
         lost=() if point is None or point.rows is None else point.rows,
         objects=None if objects is None else objects.undeleted + objects.changed + objects.removed,
         queued={} if paused is None else paused.backlog,
+        decided=tuple(list_decisions(run)),
         checked=() if restored is None else restored.checked,
         accepted=() if restored is None else restored.accepted,
         wrote="" if opened is None else opened.wrote,
