@@ -161,7 +161,7 @@ class Driver:
         if self._ledger.pause_asked():
             self._ledger.record(Entry("run.paused", record.id, data={"before_step": index}))
             raise self._make_paused(index)
-        self._gate.check(self._ledger, self._actions)
+        self._gate.check(self._ledger, record, self._actions)
         if self._stop is not None and self._stop.requested:
             self._ledger.record(Entry("run.interrupted", record.id, data={"before_step": index}))
             raise _make_interrupted(record)

@@ -43,16 +43,21 @@ class Gate(Value, frozen=True):
             return None
         return ApprovalRule(by=record.waiting.by, expires_s=record.waiting.expires_s)
 
-    def check(self, ledger: Ledger, actions: Mapping[str, AnyAction]) -> None:
+    def check(self, ledger: Ledger, record: RunRecord, actions: Mapping[str, AnyAction]) -> None:
         """Return when the run may go on.
+
+        Args:
+            record: the run as it was when this process began to drive it.
 
         Raises:
             DecisionNeeded: it waits for an approval, which is recorded.
             Refused: nobody's approval could be proven; the run is over.
         """
-        record = ledger.load()
         rule = self.find_rule(record)
-        if rule is None or record.glass is not None or has_begun(record, actions):
+        if rule is None:
+            return
+        record = ledger.load()
+        if record.glass is not None or has_begun(record, actions):
             return
         if rule.by is Approver.SECOND_PERSON and not self.person:
             failed = {"step": record.next_step, "error": Refused.__name__, "text": NOT_PROVABLE}
