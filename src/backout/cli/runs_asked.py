@@ -39,8 +39,8 @@ def approve(shell: Shell, *, run: str, message: str, typed: str | None) -> None:
     found = find_run(open_journal(shell), run)
     shell.take(environment=found.environment.partition("/")[0])
     config, out = shell.config(), shell.output
-    out.say(format_plan(found.plan, width=out.talk.width, paint=paint_for(out.talk)))
-    out.say(f"\nPlan {found.plan.hash[:12]} of run {found.id}, asked for by {shorten(found.actor)}.")
+    whose = f"plan {found.plan.hash[:12]} of run {found.id}, asked for by {shorten(found.actor)}"
+    out.say(format_plan(found.plan, width=out.talk.width, paint=paint_for(out.talk)) + f"\n\n{whose}")
     why = confirm(shell, config, f"approve run {found.id}", message=message, typed=typed)
     journal = open_journal(shell)
     journal.ask(found.id, "approve", actor=find_actor(), reason=why)

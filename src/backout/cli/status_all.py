@@ -143,7 +143,7 @@ def _describe(style: Style, found: Overview) -> str:
         said.append(f"CLOSED for run {status.closed.run} until {format_time(status.closed.deadline)}, {fence}")
     said += [*status.troubles, *status.unmeasured]
     if status.hold is not None:
-        said.append(f"hold: {status.hold.why}")
+        said.append(f"hold: {shorten(status.hold.why)}")
     if found.incident is not None:
         said.append(f"incident {found.incident.id} is open")
     if status.unfinished is not None and not any(status.unfinished.id in trouble for trouble in status.troubles):

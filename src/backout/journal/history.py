@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from backout.escaping import shorten
 from backout.journal.approvals import read_approval, read_waiting
 from backout.journal.rows import DamagedRow, reading
 from backout.model.approval import BrokenGlass
@@ -163,7 +164,7 @@ class RunRecord:
         if self.blocked is not None:
             return "waiting for a decision"
         if self.pause is not None:
-            return f"a pause was asked for by {self.pause.by}: {self.pause.why}"
+            return f"a pause was asked for by {shorten(self.pause.by)}: {shorten(self.pause.why)}"
         if self.lacks_approval:
             return "waiting for approval"
         index = self.next_step
