@@ -13,9 +13,9 @@ from backout.cli.panic import _go_back as go_back
 from backout.cli.rollback import _check_same as check_same
 from backout.cli.support.by_hand import ByHand
 from backout.cli.support.session import Session
-from backout.errors import Busy, DecisionNeeded, Paused, UsageError
+from backout.errors import Busy, DecisionNeeded, Paused, Refused, UsageError
 from backout.journal.stop import StopRequest
-from backout.model.approval import ApprovalRule, Change
+from backout.model.approval import ApprovalRule, Approver, Change
 from backout.model.guard.policy import Mode
 from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
@@ -205,3 +205,20 @@ def test_a_paused_run_is_in_the_way_and_says_of_whom(story: Story, tmp_path: Pat
     with pytest.raises(Paused):
         session.drive(run)
     assert not story.world.activations
+
+
+def test_no_watch_is_ended_for_a_plan_that_nobody_could_approve(story: Story, tmp_path: Path) -> None:
+    """A second person is asked for, and the journal is a file: the watch stays, unless the glass is broken."""
+    dies(story, Mode.ACT, "health.look")
+    story.approvals = {"approvals": ApprovalRule((Change.ROLLBACK,), Approver.SECOND_PERSON)}
+    session, _ = session_of(story, tmp_path)
+    _, plan = prepare(session.tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    with pytest.raises(Refused, match="not provable"):
+        session.take_over(plan, "it fails")
+    assert runs(story)[0].plan.kind is PlanKind.GUARD
+    assert runs(story)[0].state is RunState.INTERRUPTED
+    session.shell.take(glass="it burns")
+    session.shell.notifier = session.tools.notifier
+    assert session.drive(session.take_over(plan, "it fails")).state is RunState.DONE
+    assert story.world.live.sole == story.good.id

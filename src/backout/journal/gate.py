@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from backout.journal.history import RunRecord
     from backout.journal.ledger import Ledger
+    from backout.model.plan import Plan
     from backout.ports import AnyAction
 
 
@@ -43,6 +44,14 @@ class Gate(Value, frozen=True):
             return None
         return ApprovalRule(by=record.waiting.by, expires_s=record.waiting.expires_s)
 
+    def check_approvable(self, plan: Plan) -> None:
+        """Raise Refused when a plan needs a second person's approval, and this journal could not tell who that is."""
+        if self.rule is not None and self.rule.needs(plan) and self._is_unprovable(self.rule):
+            raise refuse_unprovable(plan.environment)
+
+    def _is_unprovable(self, rule: ApprovalRule) -> bool:
+        return rule.by is Approver.SECOND_PERSON and not self.person
+
     def check(self, ledger: Ledger, record: RunRecord, actions: Mapping[str, AnyAction]) -> None:
         """Return when the run may go on.
 
@@ -59,7 +68,7 @@ class Gate(Value, frozen=True):
         record = ledger.load()
         if record.glass is not None or has_begun(record, actions):
             return
-        if rule.by is Approver.SECOND_PERSON and not self.person:
+        if self._is_unprovable(rule):
             failed = {"step": record.next_step, "error": Refused.__name__, "text": NOT_PROVABLE}
             ledger.record(Entry("run.failed", record.id, data=failed))
             raise refuse_unprovable(record.environment)

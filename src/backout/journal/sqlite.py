@@ -195,6 +195,10 @@ class SqliteJournal:
         if what == "abort":
             self._abort_unheld(record, actor)
 
+    def check_approvable(self, plan: Plan) -> None:
+        """Raise Refused when nobody's approval of a plan could be proven, see `ports.Runs`."""
+        self._gate.check_approvable(plan)
+
     # --- Marks ------------------------------------------------------------------------------------------------------
 
     def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:

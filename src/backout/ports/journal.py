@@ -157,6 +157,10 @@ class Runs(Protocol):
         """
         ...
 
+    def check_approvable(self, plan: Plan) -> None:
+        """Raise Refused when a plan needs a second person's approval, and the journal cannot prove who approves."""
+        ...
+
 
 def find_result(runs: Runs, run: str, kind: type[Arguments[R]]) -> R | None:
     """Return the recorded result of the run's (last) completed step of a kind.

@@ -88,10 +88,13 @@ class RestoreSession(Value, frozen=True):
 
         Raises:
             Busy: something else keeps it.
+            Refused: nobody's approval could be proven.
         """
         from backout.cli.support.session import make_busy_error
 
         tools = self.tools
+        if not self.shell.flags.glass:
+            tools.runs.check_approvable(plan)  # before anything is ended for it
         keeper = find_keeper(tools.runs, tools.environment)
         if keeper is not None and gives_way(keeper) and keeper.plan.hash != plan.hash:
             what = f"restore: {reason}"

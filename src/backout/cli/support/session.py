@@ -102,7 +102,10 @@ class Session(Value, frozen=True):
 
         Raises:
             Busy: something else keeps it, such as the rollback that the watch just led to.
+            Refused: nobody's approval could be proven.
         """
+        if not self.shell.flags.glass:
+            self.tools.runs.check_approvable(plan)  # before anything is ended for it
         watch = self.find_unfinished()
         if watch is not None and gives_way(watch) and watch.plan.hash != plan.hash:
             tools = self.tools

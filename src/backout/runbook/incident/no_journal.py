@@ -42,7 +42,7 @@ class NoJournal:
     def _refuse(self, *_args: Any, **_named: Any) -> Any:
         raise self._why
 
-    submit = drive = note = ask = mark = keep = prune = save_checkpoint = _refuse
+    submit = drive = note = ask = check_approvable = mark = keep = prune = save_checkpoint = _refuse
 
     def events(self, *, kind: str | None = None, **_filters: object) -> Iterator[Event]:
         """Yield the failed proofs of the card if those are asked for, else nothing."""
