@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.journal.sqlite import SqliteJournal
+    from backout.journal.stored import StoredJournal
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def outcome(child: subprocess.Popen[str]) -> dict[str, object]:
     return told
 
 
-def state_of(journal: SqliteJournal) -> RunState:
+def state_of(journal: StoredJournal) -> RunState:
     return journal.runs()[0].state
 
 

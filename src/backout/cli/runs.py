@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.cli.support.shell import Shell
-    from backout.journal.sqlite import SqliteJournal
+    from backout.journal.stored import StoredJournal
     from backout.model.guard.shift import Acceptance
     from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
@@ -46,7 +46,7 @@ def runs() -> None:
     """List, show, resume and abort runs."""
 
 
-def _open_journal(shell: Shell) -> SqliteJournal:
+def _open_journal(shell: Shell) -> StoredJournal:
     from backout.wiring.records import open_journal
 
     return open_journal(shell.config())
@@ -85,7 +85,7 @@ def make_end_record(run: Run, end: RunEnd) -> dict[str, object]:
     }
 
 
-def _find_end(journal: SqliteJournal, run: Run) -> RunEnd:
+def _find_end(journal: StoredJournal, run: Run) -> RunEnd:
     from backout.runbook.incident.ends import read_end
 
     return read_end(journal, journal, run)
@@ -134,7 +134,7 @@ def _drop_column(cells: tuple[str, ...], column: int) -> tuple[str, ...]:
     return cells[:column] + cells[column + 1 :]
 
 
-def _find_run(journal: SqliteJournal, run: str) -> Run:
+def _find_run(journal: StoredJournal, run: str) -> Run:
     found = journal.find(run)
     if found is None:
         raise UsageError(f"no run '{run}'", hint="backout runs list")

@@ -276,3 +276,11 @@ def make_abort_entry(record: RunRecord) -> Entry:
 
 def _make_interrupted(record: RunRecord) -> Interrupted:
     return Interrupted("stopped on request, at a step boundary", where=record.id, hint=resume_hint(record.id))
+
+
+def check_request(record: RunRecord, what: str) -> None:
+    """Raise Refused when nothing can be asked of the run any more, or there is nothing to decide."""
+    if record.end is not None:
+        raise Refused(f"the run is over ({record.end})", where=record.id, hint=f"backout runs show {record.id}")
+    if what != "abort" and record.blocked is None:
+        raise Refused("the run waits for no decision", where=record.id, hint=resume_hint(record.id))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.journal import schema
 from backout.journal.rows import JournalUnavailable, decode_columns
-from backout.journal.store import explain, make_unreachable_error
+from backout.journal.sqlite_store import explain, make_unreachable_error
 from backout.model.checkup import JournalLook
 
 if TYPE_CHECKING:
