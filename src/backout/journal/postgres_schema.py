@@ -66,8 +66,10 @@ _VERSION_1: Final = (
     "CREATE INDEX event_by_kind ON backout.event (kind, environment, seq)",
     "CREATE INDEX event_of_run ON backout.event (run, seq) WHERE kind <> 'step.progress'",
     "CREATE INDEX event_progress ON backout.event (run, step, seq) WHERE kind = 'step.progress'",
-    "CREATE TABLE backout.head (one integer PRIMARY KEY CHECK (one = 1), seq bigint NOT NULL, hash text NOT NULL)",
-    "INSERT INTO backout.head VALUES (1, 0, '')",
+    # `moving` names the journal that is being moved here, "" where none is: nobody else writes or reads meanwhile.
+    """CREATE TABLE backout.head (one integer PRIMARY KEY CHECK (one = 1), seq bigint NOT NULL, hash text NOT NULL,
+        moving text NOT NULL DEFAULT '')""",
+    "INSERT INTO backout.head VALUES (1, 0, '', '')",
     """CREATE TABLE backout.lease (
         environment text COLLATE "C" PRIMARY KEY, fence bigint NOT NULL, run text NOT NULL, host text NOT NULL,
         pid bigint NOT NULL, process_start text NOT NULL, command text NOT NULL, since float8 NOT NULL,
@@ -86,7 +88,7 @@ _VERSION_1: Final = (
     *_make_trigger("event", "event_in_order", "INSERT", "backout.event_in_order"),
     *_make_trigger("event", "event_no_change", "UPDATE OR DELETE", "backout.refuse"),
     *_make_trigger("event", "event_no_truncate", "TRUNCATE", "backout.refuse"),
-    *_make_trigger("head", "head_forward", "UPDATE", "backout.head_forward"),
+    *_make_trigger("head", "head_forward", "UPDATE OF one, seq, hash", "backout.head_forward"),
     *_make_trigger("head", "head_alone", "INSERT OR DELETE", "backout.refuse"),
     *_make_trigger("head", "head_no_truncate", "TRUNCATE", "backout.refuse"),
     *_make_trigger("lease", "lease_fence_grows", "UPDATE", "backout.lease_fence_grows"),
@@ -116,7 +118,7 @@ GRANTS: Final = (
     "GRANT USAGE ON SCHEMA backout TO {role};",
     "GRANT SELECT ON ALL TABLES IN SCHEMA backout TO {role};",
     "GRANT INSERT ON backout.event TO {role};",
-    "GRANT UPDATE ON backout.head TO {role};",
+    "GRANT UPDATE (seq, hash) ON backout.head TO {role};",
     "GRANT INSERT, UPDATE ON backout.lease TO {role};",
     "GRANT INSERT, UPDATE, DELETE ON backout.counts, backout.checkpoint TO {role};",
 )

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 # The time is asked for outside of the part that waits for the lock.
 _LOCK: Final = (
-    "WITH locked AS MATERIALIZED (SELECT seq, hash FROM backout.head FOR UPDATE) SELECT seq, hash,"
-    " extract(epoch FROM clock_timestamp())::float8, (SELECT max(version) FROM backout.schema_version) FROM locked"
+    "WITH locked AS MATERIALIZED (SELECT seq, hash, moving FROM backout.head FOR UPDATE) SELECT seq, hash,"
+    " extract(epoch FROM clock_timestamp())::float8, (SELECT max(version) FROM backout.schema_version), moving"
+    " FROM locked"
 )
 _LOOK: Final = (
     "SELECT seq, hash, extract(epoch FROM clock_timestamp())::float8,"
-    " (SELECT max(version) FROM backout.schema_version) FROM backout.head"
+    " (SELECT max(version) FROM backout.schema_version), moving FROM backout.head"
 )
 _NOW: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _TIMELINE: Final = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
@@ -64,6 +65,7 @@ class PostgresStore(Store):
         now: Unix seconds, in place of the server's clock; for tests.
         before_making: called before the tables are made in a database that has none; refuses by raising.
         settles_s: how long it is asked whether a commit happened whose answer was lost.
+        mover: the journal that is moved here (`move.py`).
     """
 
     HAS_KEY = "(data::json -> 'key')::text = ?"
@@ -77,8 +79,10 @@ class PostgresStore(Store):
         before_making: Callable[[], None] = lambda: None,
         crash_point: Callable[[str], None] | None = None,
         settles_s: float = _SETTLES_S,
+        mover: str = "",
     ) -> None:
         super().__init__(mask, crash_point)
+        self._mover = mover
         self._link = link
         self._now = now
         self._before_making = before_making
@@ -246,9 +250,16 @@ class PostgresStore(Store):
         raise JournalUnavailable("the journal's tables cannot be made", where=self.place)
 
     def _read_start(self, row: object) -> tuple[Head, float, int]:
-        seq, own, now, version = decode_columns(row, tuple[int, str, float, int], "the head of the chain")
+        kinds = tuple[int, str, float, int, str]
+        seq, own, now, version, moving = decode_columns(row, kinds, "the head of the chain")
         if version > schema.VERSION:
             raise make_newer_error(version, schema.VERSION, self.place)
+        if moving not in ("", self._mover):
+            raise JournalUnavailable(
+                "a journal is being moved there, and not all of it is there yet",
+                where=self.place,
+                hint="backout journal move  # on the machine that has the file, until it says that it is done",
+            )
         return (seq, own), now, version
 
     def _end(self) -> None:

@@ -93,6 +93,7 @@ class SqliteStore(Store):
         path: the database file.
         now: Unix seconds.
         busy_timeout_s: how long to wait for another writer.
+        even_moved: whether it may be read after its events were moved to a server.
     """
 
     HAS_KEY = "json_extract(data, '$.key') = ?"
@@ -105,11 +106,13 @@ class SqliteStore(Store):
         mask: Mask = lambda value: value,
         busy_timeout_s: float = 15.0,
         crash_point: Callable[[str], None] | None = None,
+        even_moved: bool = False,
     ) -> None:
         super().__init__(mask, crash_point)
         self.path = path
         self._now = now
         self._busy_timeout_s = busy_timeout_s
+        self._even_moved = even_moved
         self._connection: sqlite3.Connection | None = None
         self._frozen: sqlite3.Error | None = None
         self._mutex = threading.RLock()
@@ -243,6 +246,10 @@ class SqliteStore(Store):
     def _prepare(self, connection: sqlite3.Connection, *, may_write: bool) -> None:
         connection.execute("PRAGMA synchronous=FULL")
         version = self._version(connection)
+        if version >= schema.MOVED:
+            if self._even_moved:
+                return
+            raise make_moved_error(self.path)
         if version > schema.VERSION:
             raise make_newer_error(version, schema.VERSION, str(self.path))
         if version < schema.VERSION and may_write:
@@ -286,6 +293,15 @@ class SqliteStore(Store):
                     connection.execute("ROLLBACK")
         finally:
             lock.free()
+
+
+def make_moved_error(path: Path) -> JournalUnavailable:
+    """Return the error of a file whose events were moved to a server."""
+    return JournalUnavailable(
+        "the journal was moved to a server; this file is only kept",
+        where=str(path),
+        hint=describe_setting("journal", url_env="BACKOUT_JOURNAL_URL"),
+    )
 
 
 def _quote_uri_path(path: Path) -> str:

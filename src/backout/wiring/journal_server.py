@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError, Refused
+from msgspec import structs
+
+from backout.errors import BackoutError, Refused, UsageError
 from backout.journal.lease import name_this_machine
+from backout.journal.move import look, move, read_identity
 from backout.journal.postgres_store import PostgresStore
+from backout.journal.schema import MOVED
+from backout.journal.sqlite_store import SqliteStore
 from backout.journal.stored import StoredJournal
+from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.identity import read_server
 from backout.providers.postgres.server.journal_link import PostgresLink
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backout.config import Config
+    from backout.journal.move import Move
     from backout.journal.stop import StopRequest
     from backout.providers.postgres.server.identity import ServerIdentity
 
@@ -24,16 +32,30 @@ _CONNECT_S: Final = 3.0
 
 
 def open_journal_on_server(config: Config, stop: StopRequest | None, patience_s: float) -> StoredJournal:
-    """Return the journal on the server of `journal.url_env`; a process has one connection for each patience."""
+    """Return the journal on the server that the configuration names; a process has one connection for each patience."""
     name = f"journal {patience_s}"
     store = config.kept.get(name)
     if not isinstance(store, PostgresStore):
         link = PostgresLink(
             lambda: read_journal_url(config), patience_s=patience_s, connect_timeout_s=min(_CONNECT_S, patience_s)
         )
-        store = PostgresStore(link, mask=config.variables.mask, before_making=lambda: refuse_restored(config))
+        store = PostgresStore(link, mask=config.variables.mask, before_making=lambda: _refuse_to_begin(config))
         config.kept[name] = store
     return StoredJournal(store, SystemClock(), locks=config.places.journal.parent, stop=stop, host=name_this_machine())
+
+
+def _refuse_to_begin(config: Config) -> None:
+    """Refuse to begin a journal on the server: where a restore replaces it, or while there is one in the file."""
+    refuse_restored(config)
+    path = config.places.journal
+    with closing(SqliteStore(path, SystemClock().now, even_moved=True)) as file:
+        if not file.rows("SELECT 1 FROM schema_version WHERE version >= ?", (MOVED,)) and read_identity(file):
+            raise Refused(
+                "there is a journal in the file, and none on the server",
+                where=str(path),
+                hint="backout journal move",
+                options=("Without its past: put the file away (mv), then type the same command again.",),
+            )
 
 
 def read_journal_url(config: Config) -> str:
@@ -43,6 +65,39 @@ def read_journal_url(config: Config) -> str:
         variable, None, what="the journal's connection string", where="journal.url_env"
     )
     return found.reveal()
+
+
+def make_move(config: Config, variable: str | None) -> Callable[[Callable[[int, int], None] | None], Move]:
+    """Return what moves the journal of the file to a server: with a listener it does, with None it only looks.
+
+    Args:
+        variable: holds the server's connection string; None: the one that the configuration names.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    to = variable or config.settings.journal.url_env
+    if to is None:
+        raise UsageError(
+            "no server is named",
+            where="journal.url_env",
+            hint=describe_setting("journal", url_env="BACKOUT_JOURNAL_URL"),
+        )
+    named = dataclasses.replace(
+        config, settings=structs.replace(config.settings, journal=structs.replace(config.settings.journal, url_env=to))
+    )
+    source = SqliteStore(config.places.journal, SystemClock().now, even_moved=True)
+    target = PostgresStore(
+        PostgresLink(lambda: read_journal_url(named)),
+        mover=read_identity(source),
+        before_making=lambda: refuse_restored(named),
+    )
+
+    def run(tell: Callable[[int, int], None] | None) -> Move:
+        with closing(source), closing(target):
+            return look(source, target) if tell is None else move(source, target, tell)
+
+    return run
 
 
 def find_shared(config: Config) -> Iterator[tuple[str, bool | None]]:
