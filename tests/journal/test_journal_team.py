@@ -73,6 +73,47 @@ def test_commands_find_the_journal_on_the_server_that_the_variable_leads_to(tmp_
     assert json.loads(file.out)["events"] == 0, "a file that a variable names has precedence"
 
 
+def checks(folder: Path, variables: dict[str, str], *command: str) -> dict[str, tuple[str, str]]:
+    """Return the state and the reason of each check."""
+    found = json.loads(backout(folder, *command, "--json", variables=variables).out)
+    return {each["name"]: (each["state"], each["why"]) for each in found["checks"]}
+
+
+def test_doctor_says_what_the_journal_on_the_server_is_like(tmp_path: Path, url: str) -> None:
+    """Not begun, begun by a role that could change it, away, of a newer version; no disk here is looked at."""
+    here = {"BACKOUT_JOURNAL_URL": url}
+    empty = checks(tmp_path, here, "doctor")
+    assert (empty["journal"][0], "nothing has been written yet" in empty["journal"][1]) == ("ok", True)
+    assert "disk" not in empty
+    book = open_journal(load(tmp_path, CONFIG, here))
+    book.note("production", "x.noted", "1", {}, actor="ann")
+    book.close()
+    owned = checks(tmp_path, here, "doctor")
+    assert (owned["journal"][0], "1 event" in owned["journal"][1]) == ("ok", True)
+    assert (owned["journal_writable"][0], owned["journal_server"][0]) == ("ok", "ok")
+    assert (owned["journal_role"][0], "may change the journal's tables" in owned["journal_role"][1]) == (
+        "missing",
+        True,
+    )
+    told = backout(tmp_path, "audit", "verify", variables=here)
+    assert (told.code, "may only append" in told.err) == (0, True)
+    gone = {"BACKOUT_JOURNAL_URL": f"postgresql://me:{toy.PASSWORD}@{refused_url().removeprefix('http://')}/journal"}
+    away = checks(tmp_path, gone, "doctor")
+    assert (away["journal"][0], "does not answer" in away["journal"][1]) == ("missing", True)
+    assert checks(tmp_path, {}, "doctor")["journal"][0] == "missing"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(b"INSERT INTO backout.schema_version VALUES (99, 0)")
+    newer = checks(tmp_path, here, "doctor")
+    assert (newer["journal"][0], "newer backout" in newer["journal"][1]) == ("missing", True)
+
+
+def test_doctor_refuses_a_server_that_a_restore_replaces(tmp_path: Path, url: str) -> None:
+    """The gravest: it would be gone when it is needed."""
+    both = {"BACKOUT_JOURNAL_URL": url, "DATABASE_URL": f"{url.rpartition('/')[0]}/postgres"}
+    write_private(tmp_path / "backout.toml", CONFIG + DATABASE)
+    assert checks(tmp_path, both, "doctor")["journal_server"][0] == "missing"
+
+
 def test_a_machine_without_the_variable_is_told_its_name(tmp_path: Path, url: str) -> None:
     """It does not begin a journal of its own instead, which nobody else would see."""
     found = backout(tmp_path, "runs", "list")

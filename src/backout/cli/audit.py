@@ -31,14 +31,18 @@ def audit() -> None:
 @pass_shell
 def verify(shell: Shell) -> int:
     """Check every event against the chain of hashes. Exit code 1 names the first one that is not as it was written."""
-    from backout.wiring.records import open_journal
+    from backout.wiring.records import describe_journal, open_journal
 
     config = shell.config()
-    found = open_journal(config).verify_chain()
+    book = open_journal(config)
+    found, append_only = book.verify_chain(), book.is_append_only()
     record = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at, "why": found.why or None}
+    record |= {"journal": describe_journal(config), "append_only": append_only}
     style = shell.output.style
     said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
     shell.output.result("audit", record, said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD))
+    if append_only is False and config.settings.journal.url_env is not None:
+        shell.output.warn("this machine's role may change the tables: docs/team.md has one that may only append")
     if found.is_whole:
         return 0
     if config.settings.journal.url_env is not None:

@@ -166,6 +166,15 @@ class Store(ABC):
     def _explain_setting_aside(self) -> str:
         """Return how to put damaged tables aside."""
 
+    def is_append_only(self) -> bool | None:
+        """Return whether this user may only append; None when there is no journal yet. The owner of a file may do all.
+
+        Raises:
+            JournalUnavailable: it cannot be read.
+        """
+        with self.reading() as connection:
+            return None if connection is None else False
+
     def find_least_fence(self, _connection: Connection) -> int:
         """Return the number that the next fence has to be above, beside those that the leases have had."""
         return 0

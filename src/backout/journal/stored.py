@@ -142,6 +142,10 @@ class StoredJournal:
         """Check every event against the hash chain. Raises JournalUnavailable when its tables are damaged."""
         return self._store.verify()
 
+    def is_append_only(self) -> bool | None:
+        """Return whether this user may only append; None when there is no journal yet."""
+        return self._store.is_append_only()
+
     def close(self) -> None:
         """Close the store; the next use opens it again."""
         self._store.close()

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.journal.lease import name_this_machine
+from backout.journal.look_server import look_at_server
 from backout.journal.move import look, move, read_identity
 from backout.journal.postgres_store import PostgresStore
 from backout.journal.schema import MOVED
@@ -19,6 +20,7 @@ from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.identity import read_server
 from backout.providers.postgres.server.journal_link import PostgresLink
+from backout.wiring.hooks import HURRIED_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,9 +28,16 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.move import Move
     from backout.journal.stop import StopRequest
+    from backout.model.checkup import JournalLook
     from backout.providers.postgres.server.identity import ServerIdentity
 
 _CONNECT_S: Final = 3.0
+
+
+def look_at_journal_there(config: Config) -> JournalLook:
+    """Return the state of the journal on its server; a lock is waited for briefly."""
+    with closing(_open_store(config, HURRIED_S)) as store:
+        return look_at_server(store)
 
 
 def open_journal_on_server(config: Config, stop: StopRequest | None, patience_s: float) -> StoredJournal:
@@ -36,12 +45,15 @@ def open_journal_on_server(config: Config, stop: StopRequest | None, patience_s:
     name = f"journal {patience_s}"
     store = config.kept.get(name)
     if not isinstance(store, PostgresStore):
-        link = PostgresLink(
-            lambda: read_journal_url(config), patience_s=patience_s, connect_timeout_s=min(_CONNECT_S, patience_s)
-        )
-        store = PostgresStore(link, mask=config.variables.mask, before_making=lambda: _refuse_to_begin(config))
-        config.kept[name] = store
+        store = config.kept[name] = _open_store(config, patience_s)
     return StoredJournal(store, SystemClock(), locks=config.places.journal.parent, stop=stop, host=name_this_machine())
+
+
+def _open_store(config: Config, patience_s: float) -> PostgresStore:
+    link = PostgresLink(
+        lambda: read_journal_url(config), patience_s=patience_s, connect_timeout_s=min(_CONNECT_S, patience_s)
+    )
+    return PostgresStore(link, mask=config.variables.mask, before_making=lambda: _refuse_to_begin(config))
 
 
 def _refuse_to_begin(config: Config) -> None:
