@@ -54,10 +54,9 @@ def recorded(directory: Path) -> StoredJournal:
 
 def journal_at(url: str, directory: Path, **more: Any) -> StoredJournal:
     """Return the journal that a connection string leads to."""
-    link = PostgresLink(lambda: url, patience_s=more.pop("patience_s", 3.0))
-    return StoredJournal(
-        PostgresStore(link, **more), toy.WallClock(), locks=directory / "of-it", host=leases.name_this_machine()
-    )
+    patience_s = more.pop("patience_s", 3.0)
+    store = PostgresStore(PostgresLink(lambda: url, patience_s=patience_s), patience_s=patience_s, **more)
+    return StoredJournal(store, toy.WallClock(), locks=directory / "of-it", host=leases.name_this_machine())
 
 
 def submit(journal: StoredJournal, environment: str = "staging") -> str:

@@ -210,7 +210,7 @@ def journal_in(directory: Path, *, clock: Any = None, **more: Any) -> StoredJour
     if SERVER not in os.environ:
         return SqliteJournal(directory / "journal" / "journal.db", clock or WallClock(), **more)
     patience_s = more.pop("busy_timeout_s", 15.0)
-    of_store = {name: more.pop(name) for name in ("crash_point", "mask", "settles_s") if name in more}
+    of_store = {name: more.pop(name) for name in ("crash_point", "mask", "settles_s", "patience_s") if name in more}
     link = PostgresLink(lambda: url_of(directory), patience_s=patience_s)
     store = PostgresStore(link, now=None if clock is None else clock.now, **of_store)
     more["host"] = more.get("host") or name_this_machine()

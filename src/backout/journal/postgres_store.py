@@ -64,6 +64,8 @@ class PostgresStore(Store):
     Args:
         now: Unix seconds, in place of the server's clock; for tests.
         before_making: called before the tables are made in a database that has none; refuses by raising.
+        patience_s: how long a server that answered before is waited for, before a transaction begins: it is restarted,
+            or a replica takes over.
         settles_s: how long it is asked whether a commit happened whose answer was lost.
         mover: the journal that is moved here (`move.py`).
     """
@@ -78,6 +80,7 @@ class PostgresStore(Store):
         now: Callable[[], float] | None = None,
         before_making: Callable[[], None] = lambda: None,
         crash_point: Callable[[str], None] | None = None,
+        patience_s: float = 15.0,
         settles_s: float = _SETTLES_S,
         mover: str = "",
     ) -> None:
@@ -86,7 +89,9 @@ class PostgresStore(Store):
         self._link = link
         self._now = now
         self._before_making = before_making
+        self._patience_s = patience_s
         self._settles_s = settles_s
+        self._has_answered = False
         self._mutex = threading.RLock()
         self._in_transaction = False
         self._seen: Head = (0, "")
@@ -228,9 +233,8 @@ class PostgresStore(Store):
         """Begin a transaction, the tables made or migrated; None when there are none and they are not to be made."""
         for _ in range(3):
             try:
-                row = self._link.begin(question, snapshot=snapshot)
+                row = self._ask(question, snapshot=snapshot)
             except LinkError as error:
-                self._link.rollback()
                 if error.trouble is not Trouble.ABSENT:
                     raise
                 if not makes:
@@ -248,6 +252,22 @@ class PostgresStore(Store):
             self._end()
             self._make_tables()
         raise JournalUnavailable("the journal's tables cannot be made", where=self.place)
+
+    def _ask(self, question: str, *, snapshot: bool) -> object:
+        """Begin a transaction with a question; a server that is away is waited for, once: nothing is under way yet."""
+        until = time.monotonic() + (self._patience_s if self._has_answered else 0.0)
+        while True:
+            try:
+                row = self._link.begin(question, snapshot=snapshot)
+            except LinkError as error:
+                self._link.rollback()
+                if error.trouble is not Trouble.NOT_REACHED or time.monotonic() > until:
+                    self._has_answered = False
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                self._has_answered = True
+                return row
 
     def _read_start(self, row: object) -> tuple[Head, float, int]:
         kinds = tuple[int, str, float, int, str]

@@ -53,7 +53,9 @@ def _open_store(config: Config, patience_s: float) -> PostgresStore:
     link = PostgresLink(
         lambda: read_journal_url(config), patience_s=patience_s, connect_timeout_s=min(_CONNECT_S, patience_s)
     )
-    return PostgresStore(link, mask=config.variables.mask, before_making=lambda: _refuse_to_begin(config))
+    return PostgresStore(
+        link, mask=config.variables.mask, before_making=lambda: _refuse_to_begin(config), patience_s=patience_s
+    )
 
 
 def _refuse_to_begin(config: Config) -> None:
