@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TELL_EVERY = 5000
+_PATIENCE_S = 15.0
 
 
 @group("journal", short_help="Move the journal to a server that a team shares.")
@@ -77,6 +78,28 @@ def move(shell: Shell, *, variable: str | None, dry_run: bool) -> int:
     shell.output.result("journal", record, _describe(shell, config, before, after, dry_run=dry_run))
     if not dry_run and config.settings.journal.url_env is None:
         shell.output.next(f'journal.url_env = "{to}"  # in backout.toml, on every machine')
+    return 0
+
+
+@journal.command("merge", short_help="Merge what was done while the journal's server was away.")
+@pass_shell
+def merge(shell: Shell) -> int:
+    """Append to the server's journal what a person's commands recorded in a file while it was away; each event once.
+
+    Every command that uses the journal does so first; this one says how it went. Exit code 6: a run is under way.
+    """
+    from backout.wiring.journal_server import open_store
+    from backout.wiring.journal_spool import merge_now
+    from backout.wiring.records import find_actor
+
+    config = shell.config()
+    path = config.places.spool
+    if config.settings.journal.url_env is None or not path.exists():
+        shell.output.result("journal", {"events": 0, "environments": []}, "there is nothing to merge")
+        return 0
+    found = merge_now(config, open_store(config, _PATIENCE_S), find_actor())
+    record = {"events": found.events, "environments": list(found.environments)}
+    shell.output.result("journal", record, f"{found.events:,} events of {path} are merged")
     return 0
 
 

@@ -74,7 +74,7 @@ def look(source: SqliteStore, target: PostgresStore) -> Move:
         raise Refused(
             f"the file is not as it was written: {found.why}", where=source.place, hint="backout audit verify"
         )
-    closed = bool(source.rows("SELECT 1 FROM schema_version WHERE version >= ?", (schema.MOVED,)))
+    closed = source.is_closed()
     if not closed:
         _refuse_driven(source)
     with target.reading() as connection:

@@ -387,9 +387,14 @@ _MEANINGS: Final = {
 }
 
 
+_AWAY: Final = frozenset({Trouble.NOT_REACHED, Trouble.WAITED, Trouble.FULL, Trouble.ONLY_READ})
+
+
 def _explain(error: LinkError, place: str) -> JournalUnavailable:
     what, hint = _MEANINGS[error.trouble]
-    return JournalUnavailable(f"{what}{_quote(error.said)}", where=place, hint=error.hint or hint or None)
+    made = JournalUnavailable(f"{what}{_quote(error.said)}", where=place, hint=error.hint or hint or None)
+    made.is_away = error.trouble in _AWAY
+    return made
 
 
 def _quote(said: str) -> str:

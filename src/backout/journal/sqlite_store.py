@@ -176,6 +176,10 @@ class SqliteStore(Store):
             finally:
                 connection.execute("ROLLBACK")
 
+    def is_closed(self) -> bool:
+        """Return whether its events are kept elsewhere and it takes no more. Raises JournalUnavailable."""
+        return bool(self.rows("SELECT 1 FROM schema_version WHERE version >= ?", (schema.MOVED,)))
+
     def read_now(self, _connection: Connection) -> float:
         """Return the time by this machine's clock: all who use the file are on it."""
         return float(self._now())

@@ -65,13 +65,18 @@ class Transaction:
         self.history = history
         self.events: list[Event] = []
 
-    def append(self, entry: Entry, *, environment: str, actor: str) -> Event:
-        """Append one event to the chain, its texts masked. Raises TypeError when its data is not JSON."""
+    def append(self, entry: Entry, *, environment: str, actor: str, at: float | None = None) -> Event:
+        """Append one event to the chain, its texts masked. Raises TypeError when its data is not JSON.
+
+        Args:
+            at: when it was, Unix seconds; None: now.
+        """
         text = format_canonical(self.mask(entry.data), entry.kind)
         if self.head is None:
             self.head = read_head(self.connection)
         seq, before = self.head[0] + 1, self.head[1]
-        row = (seq, self.now, environment, entry.run, entry.step, entry.kind, text, str(self.mask(actor)), before)
+        at = self.now if at is None else at
+        row = (seq, at, environment, entry.run, entry.step, entry.kind, text, str(self.mask(actor)), before)
         event = append_row(self.connection, (*row, hash_row(row)))
         self.head = (seq, event.hash)
         self.events.append(event)

@@ -13,7 +13,6 @@ from backout.journal.lease import name_this_machine
 from backout.journal.look_server import look_at_server
 from backout.journal.move import look, move, read_identity
 from backout.journal.postgres_store import PostgresStore
-from backout.journal.schema import MOVED
 from backout.journal.sqlite_store import SqliteStore
 from backout.journal.stored import StoredJournal
 from backout.model.setting import describe_setting
@@ -41,12 +40,18 @@ def look_at_journal_there(config: Config) -> JournalLook:
 
 
 def open_journal_on_server(config: Config, stop: StopRequest | None, patience_s: float) -> StoredJournal:
-    """Return the journal on the server that the configuration names; a process has one connection for each patience."""
+    """Return the journal on the server that the configuration names."""
+    store = open_store(config, patience_s)
+    return StoredJournal(store, SystemClock(), locks=config.places.journal.parent, stop=stop, host=name_this_machine())
+
+
+def open_store(config: Config, patience_s: float) -> PostgresStore:
+    """Return the journal's tables; a process has one connection for each patience."""
     name = f"journal {patience_s}"
     store = config.kept.get(name)
     if not isinstance(store, PostgresStore):
         store = config.kept[name] = _open_store(config, patience_s)
-    return StoredJournal(store, SystemClock(), locks=config.places.journal.parent, stop=stop, host=name_this_machine())
+    return store
 
 
 def _open_store(config: Config, patience_s: float) -> PostgresStore:
@@ -63,7 +68,7 @@ def _refuse_to_begin(config: Config) -> None:
     refuse_restored(config)
     path = config.places.journal
     with closing(SqliteStore(path, SystemClock().now, even_moved=True)) as file:
-        if not file.rows("SELECT 1 FROM schema_version WHERE version >= ?", (MOVED,)) and read_identity(file):
+        if not file.is_closed() and read_identity(file):
             raise Refused(
                 "there is a journal in the file, and none on the server",
                 where=str(path),

@@ -33,8 +33,12 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
     """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
     patience_s = HURRIED_S if hurried else 15.0
     if config.settings.journal.url_env is not None:
-        from backout.wiring.journal_server import open_journal_on_server
+        from backout.wiring.journal_server import open_journal_on_server, open_store
 
+        if not hurried and config.places.spool.exists():
+            from backout.wiring.journal_spool import merge_spool
+
+            merge_spool(config, open_store(config, patience_s), find_actor())
         return open_journal_on_server(config, stop, patience_s)
     variables = config.variables
     return SqliteJournal(

@@ -208,6 +208,6 @@ def _find_trouble(error: Exception, said: str, *, lost: bool) -> Trouble:
         return next((trouble for begins, trouble in _TROUBLES if state.startswith(begins)), Trouble.OTHER)
     if isinstance(error, (psycopg.DataError, UnicodeError)):
         return Trouble.NO_VALUE
-    if lost and any(words in said for words in _LET_IN):
+    if isinstance(error, psycopg.ProgrammingError) or (lost and any(words in said for words in _LET_IN)):
         return Trouble.NOT_LET_IN
     return Trouble.NOT_REACHED if lost or isinstance(error, psycopg.OperationalError) else Trouble.OTHER
