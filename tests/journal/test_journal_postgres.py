@@ -22,6 +22,7 @@ from backout.journal.rows import JournalUnavailable
 from backout.journal.stored import StoredJournal
 from backout.model.incident.incident import RunState
 from backout.ports.journal_link import LinkError, Trouble
+from backout.providers.postgres.server import journal_link
 from backout.providers.postgres.server.journal_link import PostgresLink
 
 from polling import until
@@ -243,6 +244,16 @@ def test_what_speaks_against_the_place_is_asked_before_anything_is_made(tmp_path
     journal.close()
     with foreign(tmp_path) as connection:
         assert connection.execute(b"SELECT FROM pg_namespace WHERE nspname = 'backout'").fetchone() is None
+
+
+def test_what_is_asked_before_the_tables_are_made_may_take_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other servers are asked, which may be silent: no transaction is open meanwhile."""
+    monkeypatch.setattr(journal_link, "_SILENT_S", 0.2)
+    journal = journal_at(toy.url_of(tmp_path), tmp_path, before_making=lambda: time.sleep(0.6))
+    assert submit(journal)
+    journal.close()
 
 
 # --- what cannot be reached -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.journal import postgres_schema as schema
 from backout.journal.chain import COLUMNS, ChainReport, check, format_canonical
+from backout.journal.postgres_errors import explain, quote
 from backout.journal.rows import JournalUnavailable, decode_columns, reading
 from backout.journal.store import Store, Transaction, make_newer_error, read_head
 from backout.ports.journal_link import LinkError, Trouble
@@ -308,7 +309,7 @@ class PostgresStore(Store):
                 row = self._link.execute("SELECT hash FROM event WHERE seq = ?", (event.seq,)).fetchone()
             except LinkError as error:
                 if time.monotonic() > until:
-                    found = _explain(error, self.place)
+                    found = explain(error, self.place)
                     found.what = f"{found.what}; whether event {event.seq} was recorded is not known"
                     raise found from lost
                 time.sleep(_POLL_S)
@@ -322,6 +323,10 @@ class PostgresStore(Store):
     def _make_tables(self) -> None:
         """Make the tables, or bring them to the version that this backout knows; several processes may try at once."""
         try:
+            (known,) = self._link.begin(_HAS_VERSION)
+            self._link.rollback()  # what is asked next may take longer than a transaction may be silent
+            if not known:
+                self._before_making()
             self._link.begin(_MAKING)
             (known,) = self._link.execute(_HAS_VERSION).fetchone()
             if not known:
@@ -332,7 +337,6 @@ class PostgresStore(Store):
                         where=self.place,
                         hint="make a database of its own for the journal",
                     )
-                self._before_making()
                 for statement in schema.FOUNDATION:
                     self._link.execute(statement)
             (version,) = self._link.execute("SELECT COALESCE(max(version), 0) FROM backout.schema_version").fetchone()
@@ -345,7 +349,7 @@ class PostgresStore(Store):
         except LinkError as error:
             if error.trouble is Trouble.DENIED:
                 raise JournalUnavailable(
-                    f"the journal's role may not make its tables{_quote(error.said)}",
+                    f"the journal's role may not make its tables{quote(error.said)}",
                     where=self.place,
                     hint="have its owner type a command once, with a role that may create in the database; see"
                     " docs/team.md",
@@ -355,47 +359,9 @@ class PostgresStore(Store):
             self._link.rollback()
 
     def _explain(self, error: Exception) -> JournalUnavailable | None:
-        return _explain(error, self.place) if isinstance(error, LinkError) else None
+        return explain(error, self.place) if isinstance(error, LinkError) else None
 
     def _explain_setting_aside(self) -> str:
         return (
             "look for unfinished work (backout deployments list), then: ALTER SCHEMA backout RENAME TO backout_damaged"
         )
-
-
-_MEANINGS: Final = {
-    Trouble.NOT_REACHED: ("the journal's server does not answer", "see that it runs and can be reached from here"),
-    Trouble.NOT_LET_IN: ("the journal's server does not let this machine in", "check the connection string"),
-    Trouble.NO_URL: ("this machine does not have the journal's connection string", ""),
-    Trouble.ABSENT: ("the journal is damaged: a table is missing", "backout audit verify"),
-    Trouble.DENIED: ("the journal's role lacks a right", "grant it: docs/team.md"),
-    Trouble.WAITED: (
-        "another process keeps the journal locked, or its server is too slow",
-        "type the same command again; the server's pg_stat_activity names who holds it",
-    ),
-    Trouble.FULL: (
-        "the disk of the journal's server is full: the journal could not record, so the run stops here",
-        "free some space there, then type the same command again",
-    ),
-    Trouble.ONLY_READ: (
-        "the journal's server takes no writes: it is a standby, or set to read only",
-        "let the connection string name the primary (several hosts with target_session_attrs=read-write)",
-    ),
-    Trouble.NO_VALUE: ("the journal cannot keep a value: it is too large, or no text", ""),
-    Trouble.DAMAGED: ("the journal is damaged", "backout audit verify; the server's log says more"),
-    Trouble.OTHER: ("the journal cannot be used", "the server's log says more"),
-}
-
-
-_AWAY: Final = frozenset({Trouble.NOT_REACHED, Trouble.WAITED, Trouble.FULL, Trouble.ONLY_READ})
-
-
-def _explain(error: LinkError, place: str) -> JournalUnavailable:
-    what, hint = _MEANINGS[error.trouble]
-    made = JournalUnavailable(f"{what}{_quote(error.said)}", where=place, hint=error.hint or hint or None)
-    made.is_away = error.trouble in _AWAY
-    return made
-
-
-def _quote(said: str) -> str:
-    return f" ({said})" if said else ""

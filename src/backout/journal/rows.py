@@ -30,7 +30,7 @@ class JournalUnavailable(BackoutError):
     """The journal cannot be used now; what was to be recorded is not recorded.
 
     Attributes:
-        is_away: a server keeps it, and does not answer or takes nothing now; nothing is wrong with the journal itself.
+        is_away: a server keeps it, and does not answer; nothing is wrong with the journal itself.
     """
 
     without_journal = True

@@ -83,7 +83,7 @@ def check_journal_server(shared: Sequence[tuple[str, bool | None]]) -> Check:
     unseen = [name for name, is_shared in shared if is_shared is None]
     if unseen:
         return should("journal_server").unmeasured(f"whether it is on the server of {unseen[0]} could not be seen")
-    return must("journal_server").ok("it is on no server of a database that backout restores")
+    return must("journal_server").ok("it is on no server of a configured database")
 
 
 def _check_lost(look: JournalLook, carded: int, environment: str) -> Check:
