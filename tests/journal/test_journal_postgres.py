@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from journal import toy
+from journal.test_journal_mask import SECRET, WAYS
 from pooler import transaction_pooler
 
 from backout.errors import BackoutError, Busy, PartlyDone
@@ -24,6 +25,7 @@ from backout.model.incident.incident import RunState
 from backout.ports.journal_link import LinkError, Trouble
 from backout.providers.postgres.server import journal_link
 from backout.providers.postgres.server.journal_link import PostgresLink
+from backout.report.redact import Redactor
 
 from polling import until
 from scripted_server import refused_url
@@ -363,6 +365,24 @@ def test_it_works_through_a_pooler_of_transactions(tmp_path: Path) -> None:
         assert journal.verify_chain().is_whole
         journal.close()
         other.close()
+
+
+def test_no_secret_is_written(tmp_path: Path) -> None:
+    """Neither in events nor beside them; what else was said stays."""
+    mask = Redactor()
+    mask.register(SECRET)
+    journal = toy.journal_in(tmp_path, mask=mask.values)
+    for tell in WAYS.values():
+        tell(journal)  # type: ignore[no-untyped-call]
+    journal.note("staging", "x.noted", SECRET, {SECRET: SECRET}, actor="me")
+    journal.close()
+    with foreign(tmp_path) as connection:
+        written = [
+            str(connection.execute(f"TABLE backout.{table}".encode()).fetchall())
+            for table in ("event", "counts", "checkpoint")
+        ]
+    assert all("***" in text for text in written)
+    assert SECRET not in "".join(written)
 
 
 # --- time, machines, lost history -----------------------------------------------------------------------------------

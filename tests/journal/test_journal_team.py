@@ -137,6 +137,8 @@ def test_a_server_that_a_restore_replaces_is_refused(tmp_path: Path, url: str) -
         open_journal(shared).note("production", "x.noted", "1", {}, actor="ann")
     with psycopg.connect(url) as connection:
         assert connection.execute(b"SELECT FROM pg_namespace WHERE nspname = 'backout'").fetchone() is None
+    typed = backout(tmp_path, "db", "restore", "2026-01-01T00:00:00Z", "--dry-run", variables=both)
+    assert (typed.code, "on the server of the database of production" in typed.err) == (3, True), typed.err
 
 
 @pytest.mark.parametrize("case", ["the pinned one", "another one", "not pinned"])

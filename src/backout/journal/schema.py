@@ -57,7 +57,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 VERSION = len(MIGRATIONS)
 
 MOVED = 1_000_000
-"""The version of a file whose events were moved to a server: no version of backout opens it, an older one for a newer one's."""
+"""The version of a file whose events are on a server now: no version opens it, an older one finds it too new."""
 
 _MOVED_AWAY = "RAISE(ABORT, 'the journal was moved to a server')"
 CLOSING = (
