@@ -23,8 +23,10 @@ import psycopg
 
 from backout.errors import BackoutError, Busy
 from backout.journal.lease import name_this_machine
+from backout.journal.move import move, read_identity
 from backout.journal.postgres_store import PostgresStore
 from backout.journal.sqlite import SqliteJournal
+from backout.journal.sqlite_store import SqliteStore
 from backout.journal.stop import StopRequest
 from backout.journal.stored import StoredJournal
 from backout.model.plan import Json, Plan, PlanKind, Step
@@ -215,6 +217,20 @@ def journal_in(directory: Path, *, clock: Any = None, **more: Any) -> StoredJour
     store = PostgresStore(link, now=None if clock is None else clock.now, **of_store)
     more["host"] = more.get("host") or name_this_machine()
     return StoredJournal(store, clock or WallClock(), locks=directory / "journal", **more)
+
+
+def was_moved(path: Path) -> bool:
+    """Whether a file's journal is on the server."""
+    with contextlib.closing(SqliteStore(path, time.time, even_moved=True)) as store:
+        return store.is_closed()
+
+
+def move_to_server(path: Path) -> None:
+    """Move a file's journal to the database of the folder that has the file's name."""
+    source = SqliteStore(path, time.time, even_moved=True)
+    target = PostgresStore(PostgresLink(lambda: url_of(path.with_suffix(""))), mover=read_identity(source))
+    with contextlib.closing(source), contextlib.closing(target):
+        move(source, target)
 
 
 @cache
