@@ -18,6 +18,7 @@ from backout.journal import schema
 from backout.journal.chain import COLUMNS
 from backout.journal.lease import Holder, Lease
 from backout.journal.lease import write as write_lease
+from backout.journal.look import look_at_journal
 from backout.journal.move import look, move, read_identity
 from backout.journal.postgres_store import PostgresStore
 from backout.journal.rows import JournalUnavailable
@@ -173,6 +174,9 @@ def test_an_older_backout_refuses_the_file_as_a_newer_ones(tmp_path: Path, url: 
     source, target = stores(tmp_path, url)
     with closing(source), closing(target):
         move(source, target)
+    found = look_at_journal(file_of(tmp_path))
+    assert "was moved to a server" in found.problem
+    assert "url_env" in found.hint
     with closing(sqlite3.connect(file_of(tmp_path))) as file:
         assert file.execute("SELECT max(version) > ? FROM schema_version", (schema.VERSION,)).fetchone() == (1,)
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):

@@ -46,7 +46,11 @@ _FENCES: Final = 32
 _MAKING: Final = "SELECT pg_advisory_xact_lock(7306357456645743973)"
 """A lock of the transaction's own, of whoever makes or migrates the tables; the number is ours alone."""
 _TABLES: Final = "SELECT count(*) FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = ?)"
-_HAS_VERSION: Final = "SELECT to_regclass('backout.schema_version') IS NOT NULL"
+# Read as rows: `to_regclass` may answer from before a lock that was waited for.
+_HAS_VERSION: Final = (
+    "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'backout' AND c.relname = 'schema_version')"
+)
 _OWNS: Final = (
     "SELECT pg_has_role(current_user, relowner, 'USAGE') OR has_table_privilege('backout.event', 'UPDATE')"
     " OR has_table_privilege('backout.event', 'DELETE') OR has_table_privilege('backout.event', 'TRUNCATE')"

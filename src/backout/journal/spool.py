@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from backout.errors import Busy
 from backout.journal import lease as leases
 from backout.journal import schema
 from backout.journal.chain import COLUMNS
 from backout.journal.execute import make_abort_entry
 from backout.journal.ledger import find_newest
-from backout.journal.rows import decode_json_object
+from backout.journal.rows import decode_columns, decode_json_object
 from backout.journal.store import Entry
 from backout.model.value import Value
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 
 MERGED = "journal.merged"
 """The kind of the event that ends a merge; its data: `spool` (the hash of its first event), `seq`, `host`, `events`."""
+
+
+class _Merge(msgspec.Struct):
+    spool: str
+    seq: int
 
 
 class Merged(Value, frozen=True):
@@ -83,8 +90,8 @@ def _refuse_driven(spool: SqliteStore, environments: tuple[str, ...]) -> None:
 def _find_merged(transaction: Transaction, spool: str) -> int:
     """Return up to which event the spool was merged already."""
     rows = transaction.connection.execute("SELECT data FROM event WHERE kind = ? ORDER BY seq", (MERGED,)).fetchall()
-    found = [decode_json_object(text, "a merge") for (text,) in rows]
-    return max((int(str(each["seq"])) for each in found if each.get("spool") == spool), default=0)
+    found = [decode_columns(decode_json_object(text, "a merge"), _Merge, "a merge") for (text,) in rows]
+    return max((each.seq for each in found if each.spool == spool), default=0)
 
 
 def _end_overtaken(transaction: Transaction, environment: str, me: Holder, actor: str) -> None:
