@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(toy.__file__)
 RANDOM_KILLS = by_extent(4, 8, proof=200)
+pytestmark = pytest.mark.usefixtures("engine")
 EXPECTED = {"probed": 2, "handing": 3, "blind": 3}
 
 

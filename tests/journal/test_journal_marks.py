@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from journal import toy
 
-from backout.journal.sqlite import SqliteJournal
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts
 from backout.model.version import Mark, VersionId, VersionMark
@@ -18,6 +17,9 @@ from extent import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def mark(kind: Mark, version: str = "v1", run: str = "guard-1", at: float = 1.0) -> VersionMark:
@@ -106,7 +108,7 @@ def test_what_belongs_to_no_run_is_recorded_once(tmp_path: Path) -> None:
 def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> None:
     """What is older goes, the rest and the whole history stays."""
     clock = toy.FakeClock(100.0)
-    journal = SqliteJournal(tmp_path / "journal.db", clock)
+    journal = toy.journal_in(tmp_path, clock=clock)
     journal.submit(toy.plan_named("probed"), actor="me", reason="r")
     journal.keep("staging", [Counts("v", 10, 1, 0), Counts("v", 90, 1, 0)])
     journal.save_checkpoint("old", "d", 1)
@@ -154,7 +156,7 @@ def test_kept_counts_are_those_that_were_kept_last(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Counts], since: int, until: int
 ) -> None:
     """Against a dictionary as the model."""
-    journal = SqliteJournal(tmp_path_factory.mktemp("counts") / "journal.db", toy.FakeClock())
+    journal = toy.journal_in(tmp_path_factory.mktemp("counts"), clock=toy.FakeClock())
     model = {(row.second, row.version): row for row in rows}
     journal.keep("staging", rows)
     assert journal.load_counts("staging", since, until) == tuple(

@@ -32,9 +32,7 @@ from backout.errors import (
 from backout.journal import lease as leases
 from backout.journal import ledger
 from backout.journal.history import make_plan_data, read_plan
-from backout.journal.lease import make_own_holder
 from backout.journal.lock import FileLock, make_lock_path
-from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.model.incident.incident import Pause, RunState
 from backout.model.plan import Plan, PlanKind, Step
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from backout.journal.stored import StoredJournal
     from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json
     from backout.ports import Action, Probe, StepContext
@@ -86,8 +85,8 @@ class Bench:
     def __post_init__(self) -> None:
         self.journal = self.open()
 
-    def open(self) -> SqliteJournal:
-        return SqliteJournal(self.directory / "journal.db", self.clock, stop=self.stop)
+    def open(self) -> StoredJournal:
+        return toy.journal_in(self.directory, clock=self.clock, stop=self.stop)
 
     def submit(self, *steps: str, environment: str = "staging", irreversible: bool = False) -> str:
         return self.journal.submit(
@@ -107,7 +106,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, engine: str) -> Iterator[Bench]:
     made = Bench(tmp_path)
     yield made
     made.journal.close()
@@ -168,7 +167,7 @@ def test_the_same_plan_after_its_end_is_a_new_run(bench: Bench, tmp_path: Path) 
     second = bench.submit("a")
     assert second != first
     assert [run.id for run in bench.journal.runs()] == [second, first]
-    elsewhere = SqliteJournal(tmp_path / "elsewhere.sqlite", bench.clock)
+    elsewhere = toy.journal_in(tmp_path / "elsewhere", clock=bench.clock)
     assert elsewhere.submit(plan_of_steps("a"), actor="me", reason="r") not in (first, second)
 
 
@@ -185,8 +184,9 @@ def test_a_prefix_that_fits_several_runs_is_refused_naming_them(bench: Bench) ->
     assert [run.id for run in bench.journal.runs("production")] == [second]
 
 
-def test_a_run_is_found_by_its_id_at_one_price_however_many_there_are(bench: Bench) -> None:
+def test_a_run_is_found_by_its_id_at_one_price_however_many_there_are(tmp_path: Path) -> None:
     """A report asks for each run several times: by instructions of SQLite, as no clock says it."""
+    bench = Bench(tmp_path)
     first = bench.submit("a", environment="e-0")
 
     def count_instructions() -> int:
@@ -207,6 +207,7 @@ def test_a_run_is_found_by_its_id_at_one_price_however_many_there_are(bench: Ben
     for number in range(1, 100):
         bench.submit("a", environment=f"e-{number}")
     assert count_instructions() <= alone
+    bench.journal.close()
 
 
 def test_the_result_of_a_run_that_went_on_is_read_again(bench: Bench) -> None:
@@ -558,15 +559,15 @@ class Undertaker(toy.FakeClock):
 
 
 @pytest.mark.parametrize("frees", [True, False])
-def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, frees: bool) -> None:
+def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(engine: str, tmp_path: Path, frees: bool) -> None:
     """Its first thread is gone and its last one still has the lock: no Busy for that; but no waiting without end."""
-    lock = FileLock(make_lock_path(tmp_path, "staging"))
+    lock = FileLock(make_lock_path(tmp_path / "journal", "staging"))
     clock = Undertaker(at_the_third=lock.free if frees else None)
     bench = Bench(tmp_path, clock)
     run = bench.submit("a")
     with pytest.raises(KeyboardInterrupt):
         bench.drive(run, a=Scripted(does=[crash]))
-    dead = replace(make_own_holder(), start="0")
+    dead = replace(bench.journal._me(), start="0")
     with bench.journal._store.write("death") as transaction:
         leases.write(transaction.connection, leases.Lease("staging", 9, run, dead, clock.at, clock.at + 3600))
     assert lock.take()
@@ -581,9 +582,9 @@ def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, 
     bench.journal.close()
 
 
-def test_the_file_lock_of_a_holder_whose_run_is_over_is_waited_for_a_moment(tmp_path: Path) -> None:
+def test_the_file_lock_of_a_holder_whose_run_is_over_is_waited_for_a_moment(engine: str, tmp_path: Path) -> None:
     """What is submitted between the end of a run and the end of its process is driven, not left lying."""
-    lock = FileLock(make_lock_path(tmp_path, "staging"))
+    lock = FileLock(make_lock_path(tmp_path / "journal", "staging"))
     bench = Bench(tmp_path, clock := Undertaker())
     before = bench.submit("a")
     assert bench.drive(before, a=Scripted()).state is RunState.DONE
@@ -592,7 +593,7 @@ def test_the_file_lock_of_a_holder_whose_run_is_over_is_waited_for_a_moment(tmp_
         "staging",
         9,
         before,
-        replace(make_own_holder(), pid=pid, start=leases._read_process_start(pid)),
+        replace(bench.journal._me(), pid=pid, start=leases._read_process_start(pid)),
         0,
         2 * clock.at,
     )

@@ -337,6 +337,13 @@ LIVE = Holder("here", 1, "")  # init; a system that tells no start is asked for 
 AWAY = Holder("there", 1, "1")
 
 
+def test_a_process_that_the_system_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's is in no list where /proc is mounted with `hidepid`; a signal still finds it."""
+    monkeypatch.setattr("backout.journal.lease._read_process_start", lambda _pid: None)
+    assert Holder("here", 1, "7").is_alive()
+    assert not Holder("here", 2**22 + 1, "7").is_alive()
+
+
 @pytest.mark.parametrize(
     ("holder", "locked", "expired", "free"),
     [

@@ -7,21 +7,32 @@ one JSON line (`exit`, `error`, `points`), and leaves with the error's exit code
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import json
 import os
 import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from backout.errors import BackoutError, Busy
+from backout.journal.lease import name_this_machine
+from backout.journal.move import move, read_identity
+from backout.journal.postgres_store import PostgresStore
 from backout.journal.sqlite import SqliteJournal
+from backout.journal.sqlite_store import SqliteStore
 from backout.journal.stop import StopRequest
+from backout.journal.stored import StoredJournal
 from backout.model.plan import Json, Plan, PlanKind, Step
 from backout.model.version import Mark, VersionId, VersionMark
 from backout.ports import Action, AnyAction, Done, Next, NotDone, Probe, StepContext, Unknown
+from backout.providers.postgres.server.journal_link import PostgresLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +150,7 @@ class Wait(Probed):
 class Zombie(Wait):
     """Waits, then tries everything that writes, and tells how each try ended."""
 
-    journal: SqliteJournal | None = None
+    journal: StoredJournal | None = None
 
     def do(self, args: dict[str, Json], context: StepContext) -> Json:
         super().do(args, context)
@@ -179,7 +190,7 @@ def plan_named(name: str, environment: str = "staging") -> Plan:
     return Plan(PlanKind.ROLLBACK, environment, f"the {name} plan", steps, notes=("a toy",), not_covered=("the rest",))
 
 
-def actions_in(world: World, journal: SqliteJournal | None = None) -> dict[str, AnyAction]:
+def actions_in(world: World, journal: StoredJournal | None = None) -> dict[str, AnyAction]:
     """Return the actions of the toy world."""
     return {
         "probed": Probed(world),
@@ -191,9 +202,45 @@ def actions_in(world: World, journal: SqliteJournal | None = None) -> dict[str, 
     }
 
 
-def journal_in(directory: Path, **more: object) -> SqliteJournal:
-    """Return the journal of a toy world, on the real clock."""
-    return SqliteJournal(directory / "journal" / "journal.db", WallClock(), **more)  # type: ignore[arg-type]
+SERVER = "TOY_JOURNAL_SERVER"
+"""The variable with the connection string of a superuser's, where journals are kept on a server."""
+PASSWORD = "canary-of-the-journal"
+
+
+def journal_in(directory: Path, *, clock: Any = None, **more: Any) -> StoredJournal:
+    """Return the journal of a toy world, on the real clock if no other is given: of a server that is the server's."""
+    if SERVER not in os.environ:
+        return SqliteJournal(directory / "journal" / "journal.db", clock or WallClock(), **more)
+    patience_s = more.pop("busy_timeout_s", 15.0)
+    of_store = {name: more.pop(name) for name in ("crash_point", "mask", "settles_s", "patience_s") if name in more}
+    link = PostgresLink(lambda: url_of(directory), patience_s=patience_s)
+    store = PostgresStore(link, now=None if clock is None else clock.now, **of_store)
+    more["host"] = more.get("host") or name_this_machine()
+    return StoredJournal(store, clock or WallClock(), locks=directory / "journal", **more)
+
+
+def was_moved(path: Path) -> bool:
+    """Whether a file's journal is on the server."""
+    with contextlib.closing(SqliteStore(path, time.time, even_moved=True)) as store:
+        return store.is_closed()
+
+
+def move_to_server(path: Path) -> None:
+    """Move a file's journal to the database of the folder that has the file's name."""
+    source = SqliteStore(path, time.time, even_moved=True)
+    target = PostgresStore(PostgresLink(lambda: url_of(path.with_suffix(""))), mover=read_identity(source))
+    with contextlib.closing(source), contextlib.closing(target):
+        move(source, target)
+
+
+@cache
+def url_of(directory: Path) -> str:
+    """Return the connection string of a toy world's database, which is made where it is not there."""
+    name = f"toy_{hashlib.sha256(str(directory).encode()).hexdigest()[:20]}"
+    server = os.environ[SERVER]
+    with psycopg.connect(server, autocommit=True) as connection, contextlib.suppress(psycopg.Error):
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return f"{server.rpartition('/')[0]}/{name}"
 
 
 @dataclass

@@ -115,9 +115,10 @@ def moments(path: Path, procedure: Callable[..., object]) -> int:
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)], indirect=True)
 @pytest.mark.parametrize(("name", "procedure"), [("rollback", roll_back), ("guard", watch)])
 def test_crash_at_every_moment_then_again(
-    quick_path: Path, name: str, procedure: Callable[..., object], proof: Record
+    engine: str, quick_path: Path, name: str, procedure: Callable[..., object], proof: Record
 ) -> None:
     """Whatever the moment of the crash, the same command typed again brings the same end."""
     total = moments(quick_path / "whole.sqlite", procedure)

@@ -124,6 +124,7 @@ def test_nobody_sets_a_search_path_but_the_one_that_pins() -> None:
         "dumps": "ours, of the transaction that is dumped",
         "by_hand": "ours, of what an administrator types",
         "owner_session": "the owner's own, behind the catalog, in a session that is nobody else",
+        "postgres_schema": "of the journal's triggers, each in the definition of its function",
     }
     found = set()
     for path in (path for path in MODULES if b"search_path" in path.read_bytes()):

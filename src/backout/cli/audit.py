@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from backout.cli.support.shell import Shell
     from backout.config import Config
-    from backout.journal.sqlite import SqliteJournal
+    from backout.journal.stored import StoredJournal
 
 UNMEASURED = 7
 
@@ -31,16 +31,23 @@ def audit() -> None:
 @pass_shell
 def verify(shell: Shell) -> int:
     """Check every event against the chain of hashes. Exit code 1 names the first one that is not as it was written."""
-    from backout.wiring.records import open_journal
+    from backout.wiring.records import describe_journal, open_journal
 
     config = shell.config()
-    found = open_journal(config).verify_chain()
+    book = open_journal(config)
+    found, append_only = book.verify_chain(), book.is_append_only()
     record = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at, "why": found.why or None}
+    record |= {"journal": describe_journal(config), "append_only": append_only}
     style = shell.output.style
     said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
     shell.output.result("audit", record, said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD))
+    if append_only is False and config.settings.journal.url_env is not None:
+        shell.output.warn("this machine's role may change the tables: docs/team.md has one that may only append")
     if found.is_whole:
         return 0
+    if config.settings.journal.url_env is not None:
+        shell.output.next("backout runs list  # what is unfinished", "ALTER SCHEMA backout RENAME TO backout_changed")
+        return 1
     path = str(config.places.journal)
     put_away = f"{shlex.join(('mv', path, f'{path}.changed'))}  # then keep it: the next command begins a new one"
     shell.output.next("backout runs list  # what is unfinished", put_away)
@@ -58,20 +65,20 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
     says how to retire the whole file. Exit code 1 when something was found, 7 when no secret is known.
     """
     config = shell.config()
+    from backout.wiring.records import describe_journal, open_journal
+
     if not dry_run:
         raise UsageError(
             "an event cannot be taken out of the journal: each one's hash covers the one before it",
-            where=str(config.places.journal),
+            where=describe_journal(config),
             hint="backout audit scrub --dry-run",
         )
     _learn_the_applications(shell, config, ask_source=ask_source)
-    from backout.wiring.records import open_journal
-
     book = open_journal(config)
     found = list(_find_known_values(shell, book))
     events = sum(1 for _ in book.events())
     known = shell.redactor.knows
-    record = {"known": known, "events": events, "found": found, "journal": str(config.places.journal)}
+    record = {"known": known, "events": events, "found": found, "journal": describe_journal(config)}
     shell.output.result("audit", record, _format_text(shell, found, events, known))
     if found:
         _say_how_to_retire(shell, config)
@@ -95,7 +102,7 @@ def _learn_the_applications(shell: Shell, config: Config, *, ask_source: bool) -
         shell.output.warn(f"the source of secrets was not read: {error}")
 
 
-def _find_known_values(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, object]]:
+def _find_known_values(shell: Shell, book: StoredJournal) -> Iterator[dict[str, object]]:
     """Yield each event and each checkpoint that holds a known value, with the places in it."""
     for event in book.events():
         if places := list(shell.redactor.places({"data": event.data, "actor": event.actor})):
@@ -140,16 +147,24 @@ def _format_text(shell: Shell, found: list[dict[str, object]], events: int, know
 
 
 def _say_how_to_retire(shell: Shell, config: Config) -> None:
-    path = config.places.journal
-    kept = path.with_name(f"{path.stem}.retired{path.suffix}")
-    files = [shlex.join(("mv", f"{path}{end}", f"{kept}{end}")) for end in ("", "-wal")]
+    if config.settings.journal.url_env is not None:
+        put_away = ["have the owner of its tables run: ALTER SCHEMA backout RENAME TO backout_retired"]
+    else:
+        put_away = _list_moves(config)
     shell.output.say("\nThe chain cannot be edited. To retire this journal:")
-    shell.output.say("  1. change each secret that was found: anyone who could read the file has it")
+    shell.output.say("  1. change each secret that was found: anyone who could read the journal has it")
     shell.output.say("  2. finish or abort what is unfinished: backout runs list")
-    shell.output.say(f"  3. put the file away, closed to others:\n       {files[0]}")
-    shell.output.say(f"     and, where it is there, what belongs to it:\n       {files[1]}")
+    shell.output.say("\n     ".join(["  3. put it away, closed to others:", *put_away]))
     shell.output.say("  4. delete it, and its copies and backups, when the record is no longer needed")
     shell.output.say(
         "The next command begins a new one. Marks and holds are also kept at the provider and are read from"
     )
     shell.output.say("there; past counts are gone, so the first watch knows only the requests of its own time.")
+
+
+def _list_moves(config: Config) -> list[str]:
+    """Return the lines that put the file away, and what belongs to it where it is there."""
+    path = config.places.journal
+    kept = path.with_name(f"{path.stem}.retired{path.suffix}")
+    files = [shlex.join(("mv", f"{path}{end}", f"{kept}{end}")) for end in ("", "-wal")]
+    return [f"  {files[0]}", "and, where it is there, what belongs to it:", f"  {files[1]}"]

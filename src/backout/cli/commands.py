@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("runbook", "backout.cli.runbook:runbook", "The runbook with real names; what of it is no longer so."),
         Entry("dora", "backout.cli.dora:dora", "Deployment frequency, lead time, failures, recovery."),
         Entry("audit", "backout.cli.audit:audit", "Check that the journal is intact and holds no secret."),
+        Entry("journal", "backout.cli.journal:journal", "Move the journal to a server that a team shares."),
         Entry("notify", "backout.cli.notify:notify", "Test the channels; list what was sent and what waits."),
         Entry("card", "backout.cli.card:card", "One page of commands for when backout itself is gone."),
     ),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.cli.support.shell import Shell
-    from backout.journal.sqlite import SqliteJournal
+    from backout.journal.stored import StoredJournal
     from backout.model.guard.shift import Acceptance
     from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
@@ -81,7 +81,7 @@ def make_end_record(run: Run, end: RunEnd) -> dict[str, object]:
     }
 
 
-def _find_end(journal: SqliteJournal, run: Run) -> RunEnd:
+def _find_end(journal: StoredJournal, run: Run) -> RunEnd:
     from backout.runbook.incident.ends import read_end
 
     return read_end(journal, journal, run)

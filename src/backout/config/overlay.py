@@ -41,6 +41,8 @@ def overlay(
         if name in wanted and (chosen or path[0] in _SHARED):
             _put(merged, path, _convert(wanted[name], kind))
             set_by[path] = name
+            if path == ("journal", "path"):  # a file in place of whatever the configuration names
+                _put(merged, ("journal", "url_env"), None)
     for key, value in flags.items():
         path = ("environments", chosen or "", *key.split("."))
         kind = next((kind for _, known, kind in table if known == path), str)

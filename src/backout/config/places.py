@@ -54,13 +54,14 @@ GIVEN: Final = frozenset(
 )
 """The keys that name what belongs to the project or the machine; the file of a secret is judged when it is opened."""
 _OUTBOX: Final = ".notices.sqlite"
+_SPOOL: Final = ".spool.sqlite"
 _FINGERPRINTS: Final = ".key"
 
 
 def list_records(settings: Settings) -> tuple[Path, ...]:
     """Return what every command reads or writes: the journal with what lies beside it, the holds, the kept code."""
     kept = settings.journal
-    beside = (_OUTBOX, _FINGERPRINTS, *map(_name_deploy_lock, settings.environments))
+    beside = (_OUTBOX, _SPOOL, _FINGERPRINTS, *map(_name_deploy_lock, settings.environments))
     return kept.path, *map(kept.path.with_suffix, beside), kept.holds, kept.bundles
 
 
@@ -119,6 +120,11 @@ class Places:
     def outbox(self) -> Path:
         """The file of notices that are to be sent."""
         return self.journal.with_suffix(_OUTBOX)
+
+    @property
+    def spool(self) -> Path:
+        """The file of what a person does while the journal's server is away."""
+        return self.journal.with_suffix(_SPOOL)
 
     @property
     def fingerprints(self) -> Path:

@@ -16,11 +16,11 @@ from backout.model.guard.bodies import FAMILY, BodyKind
 from backout.model.guard.signals import BUCKETS, Counts, RouteCounts, TriggerCounts
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
 
     from backout.journal.store import Mask, Transaction
     from backout.model.plan import Json
+    from backout.ports.journal_link import Connection
 
 
 _Row = tuple[str, Number, Number, Number, Number, str, str, str]
@@ -50,9 +50,10 @@ _ANSWERS = msgspec.json.Decoder(_Answers)
 def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -> None:
     """Store counts; a row for the same version and second replaces the earlier one."""
     transaction.connection.executemany(
-        "INSERT OR REPLACE INTO counts"
-        " (environment, second, version, requests, errors, canceled, latency, routes, answers)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO counts (environment, second, version, requests, errors, canceled, latency, routes, answers)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (environment, second, version) DO UPDATE SET"
+        " requests = excluded.requests, errors = excluded.errors, canceled = excluded.canceled,"
+        " latency = excluded.latency, routes = excluded.routes, answers = excluded.answers",
         [
             (
                 environment,
@@ -129,7 +130,7 @@ def _parse_histogram(text: str) -> dict[int, int]:
     return _HISTOGRAM.decode(text)
 
 
-def read_counts(connection: sqlite3.Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+def read_counts(connection: Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
     """Return the counts of the seconds in [since, until), by second and version."""
     rows = connection.execute(
         "SELECT version, second, requests, errors, canceled, latency, routes, answers FROM counts"
@@ -154,7 +155,8 @@ def _make_counts(row: _Row) -> Counts:
 def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -> None:
     """Store the newest state of a detector. Raises TypeError when it is not JSON."""
     transaction.connection.execute(
-        "INSERT OR REPLACE INTO checkpoint (run, name, at, data) VALUES (?, ?, ?, ?)",
+        "INSERT INTO checkpoint (run, name, at, data) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (run, name) DO UPDATE SET at = excluded.at, data = excluded.data",
         (run, name, transaction.now, format_canonical(transaction.mask(data), name)),
     )
 

@@ -33,6 +33,9 @@ OVER = {"run.ok": RunState.DONE, "run.failed": RunState.FAILED, "run.aborted": R
 _VERSION = re.compile(r"\d[\w.+-]{0,31}", re.ASCII)
 """A version as it may appear in a line to type: any other text in a journal is not one."""
 
+WITHOUT = " (while the journal was away)"
+"""What is said beside who began a run that was recorded in a spool and merged."""
+
 DECISIONS = ("decide:done", "decide:retry")
 
 
@@ -249,7 +252,8 @@ def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
                 plan = read_plan(cast("dict[str, object]", event.data["plan"]))
                 steps = [StepRecord() for _ in plan.steps]
                 told = str(event.data["hash"])
-                record = RunRecord(event.run, event.environment, plan, told, event.actor, event.at, steps)
+                actor = event.actor + (WITHOUT if "spooled" in event.data else "")
+                record = RunRecord(event.run, event.environment, plan, told, actor, event.at, steps)
                 version = str(event.data.get("version") or "")
                 record.version = version if _VERSION.fullmatch(version) else ""
                 records[event.run] = record

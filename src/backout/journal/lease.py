@@ -5,6 +5,7 @@ A lease runs out by itself (a dead host); on the same host the file lock shows a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
@@ -23,10 +24,13 @@ from backout.model.clock import to_utc
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
+    from backout.ports.journal_link import Connection
+
 _COMMAND_CHARACTERS = 120
+_MACHINE = "#"
+"""What stands in a host before that which tells machines of the same name apart."""
 
 
 def format_rfc3339(at: float) -> str:
@@ -48,7 +52,12 @@ class Holder(Value, frozen=True):
 
     def __str__(self) -> str:
         """Render the form of messages."""
-        return f"pid {self.pid} on {self.host}" + (f" ({self.command})" if self.command else "")
+        return f"pid {self.pid} on {self.name}" + (f" ({self.command})" if self.command else "")
+
+    @property
+    def name(self) -> str:
+        """The machine's name alone, see `name_this_machine`."""
+        return self.host.partition(_MACHINE)[0]
 
     def same_process(self, other: Holder) -> bool:
         """Whether both are the same process."""
@@ -56,14 +65,16 @@ class Holder(Value, frozen=True):
 
     def is_alive(self) -> bool:
         """Whether exactly that process still runs; only meaningful on its own host."""
-        return _read_process_start(self.pid) == self.start if self.start else _has_process(self.pid)
+        found = _read_process_start(self.pid) if self.start else None
+        return _has_process(self.pid) if found is None else found == self.start
 
 
-def _read_process_start(pid: int) -> str:
+def _read_process_start(pid: int) -> str | None:
+    """Return when a process began, "" of a dead one; None: the system does not say (`hidepid`), or there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return ""
+        return None
     # proc(5): field 3 is the state (Z: dead, not yet waited for), field 22 the start in ticks since boot.
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
@@ -80,7 +91,21 @@ def _has_process(pid: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _find_start(pid: int) -> str:
-    return _read_process_start(pid)
+    return _read_process_start(pid) or ""
+
+
+def name_this_machine() -> str:
+    """Return a name that no other machine has, nor another container on this one: where pids mean the same processes.
+
+    Two containers may have the same host name, and both a process 1.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+        space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - the link itself names it
+    except OSError:
+        boot, space = os.urandom(16), 0  # it is not known: nobody is on this machine then, and leases just run out
+    told = hashlib.sha256(b"%s/%d" % (boot, space)).hexdigest()
+    return f"{os.uname().nodename}{_MACHINE}{told[:12]}"
 
 
 def make_own_holder(host: str | None = None) -> Holder:
@@ -139,7 +164,7 @@ _Row = tuple[Name, Annotated[int, msgspec.Meta(ge=0)], Name, Name, _Pid, Name, N
 _COLUMNS = "environment, fence, run, host, pid, process_start, command, since, expires_at"
 
 
-def read(connection: sqlite3.Connection, environment: str) -> Lease | None:
+def read(connection: Connection, environment: str) -> Lease | None:
     """Return the environment's lease, or None when there never was one."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM lease WHERE environment = ?", (environment,)).fetchone()  # noqa: S608 constant columns
     if row is None:
@@ -148,7 +173,7 @@ def read(connection: sqlite3.Connection, environment: str) -> Lease | None:
     return Lease(name, fence, run, Holder(host, pid, start, command) if host else None, since, expires_at)
 
 
-def write(connection: sqlite3.Connection, lease: Lease) -> None:
+def write(connection: Connection, lease: Lease) -> None:
     """Store a taken lease; the fence must be higher than before (a trigger refuses a lower one)."""
     holder = lease.holder
     values = (holder.host, holder.pid, holder.start, holder.command) if holder else ("", 0, "", "")
@@ -161,7 +186,7 @@ def write(connection: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
-def extend(connection: sqlite3.Connection, lease: Lease, expires_at: float) -> None:
+def extend(connection: Connection, lease: Lease, expires_at: float) -> None:
     """Move the expiry, or raise Busy when the lease is no longer this one; the check and the move are one statement."""
     changed = connection.execute(
         "UPDATE lease SET expires_at = ? WHERE environment = ? AND fence = ?",
@@ -171,14 +196,14 @@ def extend(connection: sqlite3.Connection, lease: Lease, expires_at: float) -> N
         raise make_lost_error(lease, read(connection, lease.environment))
 
 
-def check(connection: sqlite3.Connection, lease: Lease) -> None:
+def check(connection: Connection, lease: Lease) -> None:
     """Raise Busy when the lease is no longer this one."""
     now = read(connection, lease.environment)
     if now is None or now.fence != lease.fence:
         raise make_lost_error(lease, now)
 
 
-def release(connection: sqlite3.Connection, lease: Lease) -> None:
+def release(connection: Connection, lease: Lease) -> None:
     """Give the lease back; when it is no longer this one, nothing happens."""
     connection.execute(
         "UPDATE lease SET host = '', pid = 0, process_start = '', command = '', expires_at = 0"
@@ -194,6 +219,16 @@ def make_lost_error(lease: Lease, now: Lease | None) -> Busy:
         f"{lease.environment} was taken over by {by}, while this process was silent for too long; it stops here",
         where=lease.run,
         hint=f"backout runs show {lease.run}",
+    )
+
+
+def make_forgotten_error(lease: Lease) -> Busy:
+    """Return the error of a process whose lease is of a history that the database does not have any more."""
+    return Busy(
+        f"the journal's server lost its newest events, so the lease of {lease.environment} is void; this process stops"
+        " here",
+        where=lease.run,
+        hint="backout runs list  # what the journal knows now",
     )
 
 

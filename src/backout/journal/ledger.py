@@ -15,12 +15,12 @@ from backout.journal.rows import decode_event
 from backout.journal.store import Entry, Store, Transaction
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping
 
     from backout.journal.lease import Lease
     from backout.model.incident.incident import Event
     from backout.model.plan import Json, Plan
+    from backout.ports.journal_link import Connection
 
 # The condition is written as in the partial index, or SQLite does not use it.
 _OF_RUN = f"SELECT {COLUMNS} FROM event WHERE run = ? AND kind <> 'step.progress' ORDER BY seq"  # noqa: S608
@@ -33,19 +33,19 @@ _PAUSE = (
 )
 
 
-def load(connection: sqlite3.Connection, run: str) -> RunRecord | None:
+def load(connection: Connection, run: str) -> RunRecord | None:
     """Return the run with exactly this id, or None."""
     return fold(decode_event(row) for row in connection.execute(_OF_RUN, (run,))).get(run)
 
 
-def find_newest(connection: sqlite3.Connection, environment: str) -> RunRecord | None:
+def find_newest(connection: Connection, environment: str) -> RunRecord | None:
     """Return the run submitted last: the only one that can be unfinished, as no other is accepted before its end."""
     query = "SELECT run FROM event WHERE kind = 'run.submitted' AND environment = ? ORDER BY seq DESC LIMIT 1"
     row = connection.execute(query, (environment,)).fetchone()
     return load(connection, str(row[0])) if row else None
 
 
-def make_submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry:
+def make_submission(connection: Connection, plan: Plan, reason: str) -> Entry:
     """Return the entry that accepts the plan, the whole plan in it, under an id that no run has.
 
     The id is drawn, not taken from the plan: two machines may make the same plan at once, and each tells its own
@@ -70,12 +70,21 @@ class Ledger:
     Args:
         notify: sees each event after its commit.
         ttl_s: every write moves the lease's expiry this far ahead.
+        history: the one that the lease is of, see `Store.history`.
     """
 
     def __init__(
-        self, store: Store, lease: Lease, *, ttl_s: float, actor: str, notify: Callable[[Event], None] | None
+        self,
+        store: Store,
+        lease: Lease,
+        *,
+        history: int,
+        ttl_s: float,
+        actor: str,
+        notify: Callable[[Event], None] | None,
     ) -> None:
         self._store = store
+        self._history = history
         self._ttl_s = ttl_s
         self._actor = actor
         self._notify = notify
@@ -105,6 +114,7 @@ class Ledger:
         """End this run with `entry` and go on with a new one of the same environment, in one transaction."""
         before = self.lease
         with self._store.write(f"{entry.kind}+run.ok+run.submitted") as transaction:
+            self._check_history(transaction)
             leases.check(transaction.connection, before)
             successor = make_submission(transaction.connection, replace(plan, cause=before.run), reason)
             for step in (entry, Entry("run.ok", before.run, data={"next": successor.run}), successor):
@@ -116,11 +126,16 @@ class Ledger:
 
     def renew(self, transaction: Transaction) -> None:
         """Check the fence and move the expiry within a transaction. Raises Busy when the lease was taken over."""
+        self._check_history(transaction)
         leases.extend(transaction.connection, self.lease, transaction.now + self._ttl_s)
+
+    def _check_history(self, transaction: Transaction) -> None:
+        if transaction.history != self._history:
+            raise leases.make_forgotten_error(self.lease)
 
     def beat(self) -> None:
         """Move the expiry while a step is silent."""
-        with self._store.write("heartbeat") as transaction:
+        with self._store.write("heartbeat", chained=False) as transaction:
             self.renew(transaction)
 
     def check(self) -> None:
@@ -131,7 +146,7 @@ class Ledger:
 
     def release(self) -> None:
         """Give the lease back if it is still ours."""
-        with self._store.write("release") as transaction:
+        with self._store.write("release", chained=False) as transaction:
             leases.release(transaction.connection, self.lease)
 
     def tell(self, events: list[Event]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.journal import schema
 from backout.journal.rows import JournalUnavailable, decode_columns
-from backout.journal.store import explain, make_unreachable_error
+from backout.journal.sqlite_store import explain, make_moved_error, make_unreachable_error
 from backout.model.checkup import JournalLook
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def look_at_journal(path: Path) -> JournalLook:
         return _describe_unusable(error, path, free)
     except Exception as error:  # noqa: BLE001 a damaged file may hold anything
         return _describe_unusable(JournalUnavailable(f"the journal is damaged: {type(error).__name__}"), path, free)
+    if version is not None and version >= schema.MOVED:
+        return _describe_unusable(make_moved_error(path), path, free)
     return JournalLook(
         place,
         exists=True,

@@ -11,7 +11,7 @@ from backout.journal.store import Entry
 from backout.model.version import Mark, VersionId, VersionMark
 
 if TYPE_CHECKING:
-    import sqlite3
+    from backout.ports.journal_link import Connection
 
 _QUERY = "SELECT data FROM event WHERE kind = 'mark' AND environment = ? ORDER BY seq"
 
@@ -44,7 +44,7 @@ def make_entry(mark: VersionMark) -> Entry:
     return Entry("mark", mark.run, data=data)
 
 
-def read(connection: sqlite3.Connection, environment: str) -> tuple[VersionMark, ...]:
+def read(connection: Connection, environment: str) -> tuple[VersionMark, ...]:
     """Return all marks of the environment, oldest first."""
     return tuple(_parse_mark(text) for (text,) in connection.execute(_QUERY, (environment,)))
 

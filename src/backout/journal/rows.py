@@ -27,9 +27,14 @@ _EventRow = tuple[_Seq, float, Name, Name, _Seq | None, Name, str, Name, str, st
 
 
 class JournalUnavailable(BackoutError):
-    """The journal's file cannot be used now; what was to be recorded is not recorded."""
+    """The journal cannot be used now; what was to be recorded is not recorded.
+
+    Attributes:
+        is_away: a server keeps it, and does not answer; nothing is wrong with the journal itself.
+    """
 
     without_journal = True
+    is_away = False
 
 
 class DamagedRow(JournalUnavailable):

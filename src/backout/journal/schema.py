@@ -56,6 +56,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 VERSION = len(MIGRATIONS)
 
+MOVED = 1_000_000
+"""The version of a file whose events are on a server now: no version opens it, an older one finds it too new."""
+
+_MOVED_AWAY = "RAISE(ABORT, 'the journal was moved to a server')"
+CLOSING = (
+    # A process that has the file open already looks at no version any more.
+    f"CREATE TRIGGER event_moved BEFORE INSERT ON event BEGIN SELECT {_MOVED_AWAY}; END",
+    f"CREATE TRIGGER lease_moved BEFORE UPDATE ON lease BEGIN SELECT {_MOVED_AWAY}; END",
+    f"CREATE TRIGGER lease_moved_new BEFORE INSERT ON lease BEGIN SELECT {_MOVED_AWAY}; END",
+    f"INSERT INTO schema_version VALUES ({MOVED}, ?)",  # noqa: S608 our own number
+)
+"""What closes such a file for good."""
+
 VERSION_TABLE = (
     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, at REAL NOT NULL)",
     """CREATE TRIGGER IF NOT EXISTS schema_version_no_update BEFORE UPDATE ON schema_version

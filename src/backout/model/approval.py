@@ -43,9 +43,7 @@ _BY_KIND: Final = {
     PlanKind.FORWARD: Change.ROLL_FORWARD,
     PlanKind.SECRETS: Change.SECRETS,
 }
-NOT_PROVABLE: Final = (
-    "a second person is not provable with a journal in SQLite: whoever may write that file may write any name into it"
-)
+NOT_PROVABLE: Final = "a second person is not provable: whoever may write to the journal may write any name into it"
 """Why a journal refuses to say who approves."""
 
 

@@ -128,7 +128,7 @@ class Checkup(Value, frozen=True):
 
 
 class JournalLook(Value, frozen=True):
-    """One look at the journal's file, which changes neither the file nor its tables.
+    """One look at the journal, which changes neither its file nor its tables.
 
     Args:
         exists: whether anything was ever written to it.
@@ -138,6 +138,8 @@ class JournalLook(Value, frozen=True):
         emptied: the file exists and is empty.
         refused: why it cannot be written, "" when it can.
         free_bytes: on its disk, None when unknown.
+        on_server: whether `path` is a server and a database.
+        append_only: whether its role may only append there; None when it was not asked.
     """
 
     path: str
@@ -150,6 +152,8 @@ class JournalLook(Value, frozen=True):
     emptied: bool = False
     refused: str = ""
     free_bytes: int | None = None
+    on_server: bool = False
+    append_only: bool | None = None
 
 
 class ChannelLook(Value, frozen=True):

@@ -21,6 +21,7 @@ class Hooks(Value, frozen=True):
 
     Args:
         within_s: no wait is longer than this from now on; None: as patient as the configuration says.
+        spools: a person acts, in need: while the journal's server is away it is recorded in a file, and merged later.
         hurried: wait only briefly for a journal locked by another process, as with `within_s`.
         hear: receives the output of the team's own command.
     """
@@ -32,4 +33,5 @@ class Hooks(Value, frozen=True):
     within_s: float | None = None
     hear: Callable[[str], None] = lambda _line: None
     hurried: bool = False
+    spools: bool = False
     consent: Callable[[str, str], bool | None] | None = None

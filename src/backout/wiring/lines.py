@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from backout.config.contacts import list_contacts
 from backout.wiring.other_platform import find_other_platform
+from backout.wiring.records import describe_journal
 
 if TYPE_CHECKING:
     from backout.config import Config
@@ -69,7 +70,7 @@ def _add_places(config: Config, lines: CardLines) -> CardLines:
         fence=_list_fence_lines(config.environment.database),
         places=(
             ("incident reports", str(config.places.reports_path)),
-            ("journal", str(config.places.journal)),
+            ("journal", describe_journal(config)),
             ("configuration", str(config.path)),
         ),
         people=tuple((each.label, each.reach) for each in list_contacts(settings.contacts)),

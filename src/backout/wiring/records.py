@@ -16,6 +16,7 @@ from backout.wiring.masked_ports import MaskedHolds
 if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import StopRequest
+    from backout.journal.stored import StoredJournal
     from backout.ports import Holds
 
 
@@ -28,9 +29,17 @@ def find_actor() -> str:
     return f"{user}@{os.uname().nodename}"
 
 
-def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
+def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> StoredJournal:
     """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
     patience_s = HURRIED_S if hurried else 15.0
+    if config.settings.journal.url_env is not None:
+        from backout.wiring.journal_server import open_journal_on_server, open_store
+
+        if not hurried and config.places.spool.exists():
+            from backout.wiring.journal_spool import merge_spool
+
+            merge_spool(config, open_store(config, patience_s), find_actor())
+        return open_journal_on_server(config, stop, patience_s)
     variables = config.variables
     return SqliteJournal(
         config.places.journal,
@@ -40,6 +49,12 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
         mask=variables.mask,
         approvals=None if config.chosen is None else config.environment.approval_rule(),
     )
+
+
+def describe_journal(config: Config) -> str:
+    """Return where the journal is, without secrets: its file, or the variable that names its server."""
+    variable = config.settings.journal.url_env
+    return str(config.places.journal) if variable is None else f"the Postgres database that {variable} names"
 
 
 def open_reports(config: Config) -> FileReports:

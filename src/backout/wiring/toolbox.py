@@ -97,6 +97,10 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     home = _open_cloudflare(config, hooks, sent) if other is None else _open_other(config, other, hooks, sent)
     clock, traffic = home.clock, home.traffic
     book = open_journal(config, hooks.stop, hurried=hooks.hurried or hooks.within_s is not None)
+    if hooks.spools and config.settings.journal.url_env is not None:
+        from backout.wiring.journal_spool import replace_if_away
+
+        book = replace_if_away(config, book, hooks)
     made = Toolbox(
         environment=config.name,
         policy=config.policy,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from backout.errors import Refused
 from backout.model.checkup import CheckState, must, should
 from backout.model.clock import format_duration
 from backout.model.hint import NO_HINT, parse_hint, suggest_command, suggest_line, suggest_setting, suggest_words
@@ -52,7 +53,37 @@ def check_journal(look: JournalLook, environment: str, *, carded: int = 0) -> It
             yield writable.missing(look.refused, parse_hint(look.hint, environment))
         else:
             yield writable.ok("a run can be recorded")
-    yield _check_disk(look)
+    if look.on_server:
+        yield from _check_role(look)
+    else:
+        yield _check_disk(look)
+
+
+def _check_role(look: JournalLook) -> Iterator[Check]:
+    """Yield whether the server itself keeps this machine from changing what was recorded."""
+    subject = should("journal_role")
+    if look.append_only:
+        yield subject.ok("it may append to the journal, and change nothing of it")
+    elif look.append_only is False:
+        why = "it may change the journal's tables: only triggers and the chain of hashes protect what was recorded"
+        yield subject.missing(why, suggest_words("give this machine a role that only appends: docs/team.md"))
+
+
+def check_journal_server(shared: Sequence[tuple[str, bool | None]]) -> Check:
+    """Return whether the journal is on no server that a restore replaces.
+
+    Args:
+        shared: each environment with a database, whether that is on the journal's server; None: it was not seen.
+    """
+    there = [name for name, is_shared in shared if is_shared]
+    if there:
+        why = f"the journal is on the server of the database of {there[0]}, which a restore replaces"
+        hint = suggest_words("let journal.url_env name a database on another server")
+        return must("journal_server").missing(why, hint, code=Refused.exit_code)
+    unseen = [name for name, is_shared in shared if is_shared is None]
+    if unseen:
+        return should("journal_server").unmeasured(f"whether it is on the server of {unseen[0]} could not be seen")
+    return must("journal_server").ok("it is on no server of a configured database")
 
 
 def _check_lost(look: JournalLook, carded: int, environment: str) -> Check:

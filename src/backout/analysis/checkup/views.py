@@ -29,7 +29,9 @@ _RAISED: Final = frozenset(
 """Checks without which a deployment could not be taken back; for doctor some of them only should be there."""
 
 
-_ONLINE: Final = frozenset({"token", "platform", "clock", "pin", "health", "health_version", "traffic", "migrations"})
+_ONLINE: Final = frozenset(
+    {"token", "platform", "clock", "pin", "health", "health_version", "traffic", "migrations", "journal_server"}
+)
 """Questions that compare the file with the systems it names."""
 PARTS: Final = {"platform": "platform", "health": "health", "traffic": "traffic", "migrations": "database"}
 """Checks of whether a part answers, and what the part is called."""

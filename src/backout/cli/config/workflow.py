@@ -71,7 +71,7 @@ def format_workflow(config: Config) -> str:
 
 def _list_variables(config: Config) -> list[str]:
     settings, environment = config.settings, config.environment
-    read = list_secret_variables([environment, settings.notify, settings.marks])
+    read = list_secret_variables([environment, settings.notify, settings.marks, settings.journal])
     names = {name for name in read if not name.endswith("_FILE")}
     if environment.platform.token_env is None and environment.platform.token_file is None:
         names.add(TOKEN_ENV)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.config.drills import Drill
-    from backout.journal.sqlite import SqliteJournal
+    from backout.journal.stored import StoredJournal
     from backout.model.drill import DrillRecord
 
 DIRECTORY = ".backout/drills"
@@ -65,7 +65,7 @@ def read_drills(shell: Shell, config: Config | None, own: Path | None) -> tuple[
     return load_drills(folder, None if own is None else shell.folder / own)
 
 
-def open_history(shell: Shell, config: Config | None, directory: Path) -> SqliteJournal:
+def open_history(shell: Shell, config: Config | None, directory: Path) -> StoredJournal:
     """Return the journal of drills."""
     from backout.wiring.drills.records import open_history as open_there
 

@@ -165,7 +165,8 @@ def open_session(
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _confirm_plan(shell, live, plan)) if shell.interactive else None
     consent = Consent(shell.stdin, live.say) if shell.interactive else None
-    hooks = Hooks(stop, live.watching, asked, live.say_once, within_s, live.say, consent=consent)
+    spools = name in ("panic", "rollback")
+    hooks = Hooks(stop, live.watching, asked, live.say_once, within_s, live.say, consent=consent, spools=spools)
     return Session(shell, shell.toolbox(config, hooks), stop, live)
 
 

@@ -134,10 +134,13 @@ class Diagnose(Section, frozen=True):
 class JournalSection(Section, frozen=True):
     """Where the durable record is kept, the holds of this host (which need no journal), and the code of versions seen.
 
-    `provider_marks`: stable and released versions are marked at the provider too (safety rule 15).
+    `url_env`: the variable with the connection string of a Postgres server that keeps the journal in place of `path`;
+    what lies beside that stays on this host. `provider_marks`: stable and released versions are marked at the provider
+    too (safety rule 15).
     """
 
     path: Path = Path(".backout/journal.sqlite")
+    url_env: Text | None = None
     holds: Path = Path(".backout/holds")
     bundles: Path = Path(".backout/bundles")
     provider_marks: bool = True

@@ -79,6 +79,37 @@ class NoJournal:
         return None
 
 
+class SpooledJournal:
+    """A journal of its own for the time in which the shared one is away: what it lacks is taken from the last card.
+
+    Args:
+        book: has all ports of a journal.
+        card: the facts on the last card; its marks and failed proofs are known.
+    """
+
+    def __init__(self, book: Any, card: CardFacts) -> None:
+        self._book = book
+        self._remembered = NoJournal(BackoutError("only read"), card)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    def events(self, *, kind: str | None = None, **filters: Any) -> Iterator[Event]:
+        """Yield the failed proofs of the card if those are asked for, then what is recorded."""
+        yield from self._remembered.events(kind=kind)
+        yield from self._book.events(kind=kind, **filters)
+
+    def marks(self, environment: str) -> tuple[VersionMark, ...]:
+        """Return those of the card, then those that are recorded."""
+        found: tuple[VersionMark, ...] = self._book.marks(environment)
+        return (*self._remembered.marks(environment), *found)
+
+    def find_mark(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
+        """Return the latest such mark."""
+        found = (each for each in reversed(self.marks(environment)) if each.mark is mark and each.version == version)
+        return next(found, None)
+
+
 def replace_journal(tools: Toolbox, why: BackoutError) -> Toolbox:
     """Return the ports with the facts from the provider and the last card, for when the journal cannot be read."""
     cards = tools.incident.cards

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.config import Config
-    from backout.model.checkup import Check, GitLook
+    from backout.model.checkup import Check, GitLook, JournalLook
     from backout.ports import Journal
 
 SEND_WITHIN_S: Final = 12.0
@@ -61,6 +61,7 @@ def list_last_lanes(config: Config, *, deploys: bool, send: bool) -> tuple[Lane,
                 lambda: [_check_unfinished(config, deploys=deploys)],
                 look,
             ),
+            *_ask_for_journal_server(config),
             Question("last_drill", Level.SHOULD, lambda: [_check_drill(config)], look),
         ),
         (Question("channels", Level.SHOULD, lambda: _check_channels(config, send=send), within_s=SEND_WITHIN_S),),
@@ -68,6 +69,14 @@ def list_last_lanes(config: Config, *, deploys: bool, send: bool) -> tuple[Lane,
         (Question("dead_man", Level.SHOULD, lambda: _check_dead_man(config)),),
         (Question("git_ignore", Level.SHOULD, lambda: [here.check_git(_look_at_git(config))]),),
     )
+
+
+def _ask_for_journal_server(config: Config) -> Lane:
+    if config.settings.journal.url_env is None:
+        return ()
+    from backout.wiring.journal_server import find_shared
+
+    return (Question("journal_server", Level.MUST, lambda: [here.check_journal_server(tuple(find_shared(config)))]),)
 
 
 def _ask_for_account(config: Config) -> Lane:
@@ -139,8 +148,16 @@ def _check_marks(config: Config) -> Check:
 
 
 def _check_journal(config: Config) -> Iterator[Check]:
-    path, carded = config.places.journal, len(read_last_card(config.places.find_card()).marks)
-    yield from here.check_journal(look_at_journal(path), config.name, carded=carded)
+    carded = len(read_last_card(config.places.find_card()).marks)
+    yield from here.check_journal(_look_at_journal(config), config.name, carded=carded)
+
+
+def _look_at_journal(config: Config) -> JournalLook:
+    if config.settings.journal.url_env is None:
+        return look_at_journal(config.places.journal)
+    from backout.wiring.journal_server import look_at_journal_there
+
+    return look_at_journal_there(config)
 
 
 def _check_channels(config: Config, *, send: bool) -> Iterator[Check]:

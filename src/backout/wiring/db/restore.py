@@ -79,7 +79,12 @@ def make_restore_tools(
     Raises:
         UsageError: no database, or no Postgres programs.
         AuthError: a connection string or key is not set.
+        Refused: the journal is on that database's server.
     """
+    if config.settings.journal.url_env is not None:
+        from backout.wiring.journal_server import refuse_restored
+
+        refuse_restored(config)
     kept, refused = _make_backups(config, accepted)
     useless: Callable[[Sequence[str]], Sequence[WalGap]] = (
         kept.useless if isinstance(kept, Repository) else _list_no_gaps

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.config import Config
+    from backout.journal.stored import StoredJournal
 
 _LOCK: Final = "drills"
 
 
-def open_history(config: Config | None, directory: Path) -> SqliteJournal:
+def open_history(config: Config | None, directory: Path) -> StoredJournal:
     """Return the journal of drills; reading it creates nothing.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError
+from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.tls.dsn import make_libpq_url
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from backout.ports import Clock
 
+_SERVER: Final = "SELECT system_identifier::text FROM pg_control_system()"
+_STARTED: Final = "SELECT pg_postmaster_start_time()::text || ' ' || current_setting('port')"
 _QUERY: Final = "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()"
 _STATEMENT_TIMEOUT_S: Final = 3.0
 _REMEMBERED_S: Final = 30.0
@@ -59,3 +62,37 @@ class DatabaseIdentity:
         except (libpq.LibpqError, UnicodeError, AuthError):
             return None
         return rows[0][0] if rows else None
+
+
+class ServerIdentity(Value, frozen=True):
+    """A server: its cluster's system identifier, None where it does not tell, and when it was started.
+
+    A role that may not ask for the identifier still sees the start, to the microsecond, with the port: of two servers
+    they differ.
+    """
+
+    identifier: str | None
+    started: str
+
+    def is_same(self, other: ServerIdentity) -> bool:
+        """Whether both are one cluster, or a copy of it."""
+        if self.identifier is not None and other.identifier is not None:
+            return self.identifier == other.identifier
+        return self.started == other.started
+
+
+def read_server(url: str, *, connect_timeout_s: float = 5.0) -> ServerIdentity | None:
+    """Return which server a connection string leads to, or None when it does not answer."""
+    from backout.providers.postgres.server import libpq
+
+    dsn, _ = make_libpq_url(url)
+
+    def ask(query: str) -> str | None:
+        try:
+            rows = libpq.read(dsn, query, connect_timeout_s=connect_timeout_s, statement_timeout_s=_STATEMENT_TIMEOUT_S)
+        except (libpq.LibpqError, UnicodeError):
+            return None
+        return rows[0][0] if rows else None
+
+    started = ask(_STARTED)
+    return None if started is None else ServerIdentity(ask(_SERVER), started)

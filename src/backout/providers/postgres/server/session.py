@@ -1,10 +1,11 @@
 """The one place that opens our Postgres connections, except for libpq's single query.
 
-Four kinds, by the origin of their statements:
+Five kinds, by the origin of their statements:
 
 - `reading`: ours, in one read-only transaction that knows pg_catalog alone; a pooler may stand between.
 - `open_working`: ours, several transactions, with what a session holds (temporary tables, roles): poolers are refused.
 - `open_asking`: ours, each question in a transaction of its own, begun by the caller (`pinned`).
+- `open_bounded`: as that, and no statement is waited for longer than a limit: of the journal.
 - `open_application`: the application's own statements, in the names and with the role that it has itself.
 
 None prepares statements by itself: code of the application that ran in a session could have left one of that name.
@@ -100,6 +101,16 @@ def open_asking(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) 
     return _open_connection(url, connect_timeout_s, **more)
 
 
+def open_bounded(url: str, *, connect_timeout_s: float, limit_s: float, **more: Any) -> psycopg.Connection[Any]:
+    """Return a connection as `open_asking` does, closed when a statement has no answer within `limit_s`."""
+    from backout.providers.postgres.server.bounded import BoundedConnection
+
+    connection = _open_connection(url, connect_timeout_s, opened_by=BoundedConnection, **more)
+    assert isinstance(connection, BoundedConnection)
+    connection.limit_s = limit_s
+    return connection
+
+
 def open_application(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
     """Return a connection for the application's own statements, in the names that its sessions have.
 
@@ -153,7 +164,9 @@ def get_process(connection: psycopg.Connection[Any]) -> int:
     return int(pid)
 
 
-def _open_connection(url: str, connect_timeout_s: float, **more: Any) -> psycopg.Connection[Any]:
+def _open_connection(
+    url: str, connect_timeout_s: float, *, opened_by: type[psycopg.Connection[Any]] | None = None, **more: Any
+) -> psycopg.Connection[Any]:
     import psycopg
 
     settings: dict[str, Any] = {
@@ -164,4 +177,4 @@ def _open_connection(url: str, connect_timeout_s: float, **more: Any) -> psycopg
         "fallback_application_name": "backout",
         **more,
     }
-    return psycopg.connect(make_libpq_url(add_verification(url))[0], **settings)
+    return (opened_by or psycopg.Connection).connect(make_libpq_url(add_verification(url))[0], **settings)

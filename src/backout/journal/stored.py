@@ -1,0 +1,400 @@
+"""The adapter of the ports Journal, Runs, Marks and CountsStore on a store; the rule: readers start nothing."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from backout.errors import Busy, PartlyDone, UsageError
+from backout.journal import counts as counts_table
+from backout.journal import lease as leases
+from backout.journal import marks as mark_events
+from backout.journal.chain import COLUMNS, ChainReport
+from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
+from backout.journal.gate import Gate
+from backout.journal.ledger import Ledger, find_newest, load, make_submission
+from backout.journal.lock import FileLock, make_lock_path
+from backout.journal.requests import make_request
+from backout.journal.rows import DamagedRow, JournalUnavailable
+from backout.journal.sqlite_store import make_unreachable_error
+from backout.journal.store import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.journal.history import RunRecord
+    from backout.journal.lease import Lease
+    from backout.journal.stop import StopRequest
+    from backout.journal.store import Store
+    from backout.model.approval import ApprovalRule
+    from backout.model.guard.signals import Counts
+    from backout.model.incident.incident import Event, Run
+    from backout.model.plan import Json, Plan
+    from backout.model.version import Mark, VersionMark
+    from backout.ports import AnyAction, Clock
+
+_PAGE = 500
+_NEWEST = "SELECT max(seq) FROM event WHERE run = ? AND kind <> 'step.progress'"
+_LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
+
+
+class StoredJournal:
+    """The journal in a store, whose tables are made at the first write; for several threads, one drive at a time.
+
+    Args:
+        locks: the folder of the environments' file locks, which tell of a holder on this machine at once.
+        lease_ttl_s: how long to wait for a silent holder on another host.
+        stop: asked at every step boundary.
+        host: this machine's name in leases, by default what the system says.
+        approvals: what has to be approved before it changes anything.
+        person: whom the journal itself vouches for; a file vouches for nobody.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        locks: Path,
+        lease_ttl_s: float = 30.0,
+        stop: StopRequest | None = None,
+        host: str | None = None,
+        approvals: ApprovalRule | None = None,
+        person: str = "",
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._locks = locks
+        self._ttl_s = lease_ttl_s
+        self._stop = stop
+        self._host = host
+        self._gate = Gate(approvals, person, clock.now)
+        self._ledger: Ledger | None = None
+        self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
+
+    # --- Journal ----------------------------------------------------------------------------------------------------
+
+    def submit(self, plan: Plan, *, actor: str, reason: str) -> str:
+        """Accept a plan, see `ports.Journal.submit`.
+
+        Raises:
+            Busy: another run of the environment is not over.
+        """
+        with self._store.write("run.submitted") as transaction:
+            last = find_newest(transaction.connection, plan.environment)
+            if last is not None and not last.is_over:
+                if last.hash == plan.hash:
+                    return last.id
+                raise self._busy(last, leases.read(transaction.connection, plan.environment), transaction.now)
+            entry = make_submission(transaction.connection, plan, reason)
+            transaction.append(entry, environment=plan.environment, actor=actor)
+        return entry.run
+
+    def drive(
+        self, run: str, actions: Mapping[str, AnyAction], *, actor: str, notify: Callable[[Event], None] | None = None
+    ) -> Run:
+        """Drive the run and its successors to the end, see `ports.Journal.drive`.
+
+        A run that is over is returned as it is. A run that was aborted in the meantime is returned, not raised.
+
+        Raises:
+            Busy: another process drives it.
+            Interrupted: it was stopped, at a step boundary.
+            JournalUnavailable: the journal cannot be used.
+            PartlyDone: on the way it could not be used any more; `hint` resumes.
+            Refused: an open step is not known to this version.
+            UsageError: there is no such run.
+            BackoutError: the step's own, when it ended the run.
+        """
+        record = self._existing(run)
+        while not record.is_over:  # twice when another holder handed over just before us, and died
+            refuse_unknown(record, actions)
+            with self._holding(record, actor, notify) as ledger:
+                try:
+                    run = Driver(ledger, actions, self._stop, self._gate).drive()
+                except JournalUnavailable as error:
+                    resume = resume_hint(ledger.run)
+                    hint = f"{error.hint}; then: {resume}" if error.hint else resume
+                    raise PartlyDone(error.what, where=error.where, hint=hint) from error
+            record = self._existing(run)
+        return self._as_run(record)
+
+    def events(
+        self, *, run: str | None = None, environment: str | None = None, kind: str | None = None, after: int = 0
+    ) -> Iterator[Event]:
+        """Yield events in order, filtered; `kind` may end in `*`. Events written meanwhile are seen too."""
+        wanted = {"run = ?": run, "environment = ?": environment}
+        if kind is not None and kind.endswith("*"):
+            wanted[f"substr(kind, 1, {len(kind) - 1}) = ?"] = kind[:-1]
+        elif kind is not None:
+            wanted["kind = ?"] = kind
+        wanted = {condition: value for condition, value in wanted.items() if value is not None}
+        where = " AND ".join(["seq > ?", *wanted])
+        query = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 no value in it
+        while found := self._store.events(query, (after, *wanted.values())):
+            yield from found
+            after = found[-1].seq
+
+    def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
+        """Record an event that belongs to no run, see `ports.Journal.note`."""
+        key = str(self._store.mask(key))
+        query = f"SELECT 1 FROM event WHERE environment = ? AND kind = ? AND {self._store.HAS_KEY}"  # noqa: S608
+        with self._store.write("note") as transaction:
+            if transaction.connection.execute(query, (environment, kind, self._store.format_key(key))).fetchone():
+                return None
+            return transaction.append(Entry(kind, data={**data, "key": key}), environment=environment, actor=actor)
+
+    def verify_chain(self) -> ChainReport:
+        """Check every event against the hash chain. Raises JournalUnavailable when its tables are damaged."""
+        return self._store.verify()
+
+    def is_append_only(self) -> bool | None:
+        """Return whether this user may only append; None when there is no journal yet."""
+        return self._store.is_append_only()
+
+    def close(self) -> None:
+        """Close the store; the next use opens it again."""
+        self._store.close()
+
+    @property
+    def only_read(self) -> JournalUnavailable | None:
+        """Return why the journal can be read but not written, as far as reading it has shown; else None."""
+        return self._store.only_read
+
+    # --- Runs -------------------------------------------------------------------------------------------------------
+
+    def runs(self, environment: str | None = None) -> tuple[Run, ...]:
+        """Return all runs, newest first."""
+        condition, values = ("AND environment = ?", (environment,)) if environment is not None else ("", ())
+        query = f"SELECT run FROM event WHERE kind = 'run.submitted' {condition} ORDER BY seq DESC"  # noqa: S608
+        found = [self._load(str(row[0])) for row in self._store.rows(query, values)]
+        return tuple(self._as_run(record) for record in found if record is not None)
+
+    def find(self, run: str) -> Run | None:
+        """Return one run by id or unambiguous prefix. Raises UsageError naming the runs that an ambiguous one fits."""
+        record = self._find(run)
+        return self._as_run(record) if record else None
+
+    def result(self, run: str, action: str) -> Json:
+        """Return the recorded result of the run's last completed step of that action; None when there is none."""
+        record = self._recall(run)
+        if record is None:
+            return None
+        pairs = zip(record.plan.steps, record.steps, strict=True)
+        return next((r.result for s, r in reversed(list(pairs)) if s.action == action and r.done), None)
+
+    def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
+        """Record a request, see `journal.requests`.
+
+        A request to a run that handed over applies to the run that continues it. Raises Refused when the run is over,
+        or not in the state that the request is about; UsageError for an unknown run or request.
+        """
+        record = self._existing(run)
+        with self._store.write("run.asked") as transaction:
+            now = load(transaction.connection, record.id) or record
+            transaction.append(make_request(now, what, reason, self._gate), environment=record.environment, actor=actor)
+        if what == "abort":
+            self._abort_unheld(record, actor)
+
+    def check_approvable(self, plan: Plan) -> None:
+        """Raise Refused when nobody's approval of a plan could be proven, see `ports.Runs`."""
+        self._gate.check_approvable(plan)
+
+    # --- Marks ------------------------------------------------------------------------------------------------------
+
+    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
+        """Record a mark; the same mark by the same run on the same version once, a person's (no run) every time."""
+        ledger = self._ledger
+        with self._store.write("mark") as transaction:
+            if ledger is not None and ledger.lease.environment == environment:
+                ledger.renew(transaction)
+            same = (mark.mark, mark.version, mark.run)
+            known = mark_events.read(transaction.connection, environment)
+            if not mark.run or all((m.mark, m.version, m.run) != same for m in known):
+                transaction.append(mark_events.make_entry(mark), environment=environment, actor=actor)
+        if ledger is not None:
+            ledger.tell(transaction.events)
+
+    def marks(self, environment: str) -> tuple[VersionMark, ...]:
+        """Return all marks, oldest first."""
+        with self._store.reading() as connection:
+            return mark_events.read(connection, environment) if connection else ()
+
+    def find_mark(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
+        """Return the latest such mark of this version, or None."""
+        return next((m for m in reversed(self.marks(environment)) if (m.version, m.mark) == (version, mark)), None)
+
+    # --- CountsStore ------------------------------------------------------------------------------------------------
+
+    def keep(self, environment: str, counts: Sequence[Counts]) -> None:
+        """Store counts; a row for the same version and second replaces the earlier one."""
+        if counts:
+            with self._store.write("counts", chained=False) as transaction:
+                counts_table.keep(transaction, environment, counts)
+
+    def load_counts(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+        """Return the stored counts of the seconds in [since, until), by second and version."""
+        with self._store.reading() as connection:
+            return counts_table.read_counts(connection, environment, since, until) if connection else ()
+
+    def save_checkpoint(self, run: str, name: str, data: Json) -> None:
+        """Store the newest state of a detector. Raises Busy when the run was driven here and is taken over."""
+        ledger = self._ledger
+        with self._store.write("checkpoint", chained=False) as transaction:
+            if ledger is not None and ledger.run == run:
+                ledger.renew(transaction)
+            counts_table.save_checkpoint(transaction, run, name, data)
+
+    def load_checkpoint(self, run: str, name: str) -> Json:
+        """Return the newest state or None."""
+        query = "SELECT data FROM checkpoint WHERE run = ? AND name = ?"
+        try:
+            return self._store.json(query, (run, name), f"the checkpoint {name}")
+        except DamagedRow:
+            return None  # it is not history: what cannot be read counts as never stored
+
+    def list_checkpoints(self) -> Iterator[tuple[str, str, float, Json]]:
+        """Yield (run, name, Unix seconds, state) of each checkpoint that is kept."""
+        for run, name, at in self._store.rows("SELECT run, name, at FROM checkpoint ORDER BY at, run, name"):
+            yield run, name, at, self.load_checkpoint(run, name)
+
+    def prune(self, older_than: float) -> int:
+        """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
+        with self._store.write("prune", chained=False) as transaction:
+            return counts_table.prune(transaction, older_than)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _load(self, run: str) -> RunRecord | None:
+        with self._store.reading() as connection:
+            return load(connection, run) if connection else None
+
+    def _find(self, run: str) -> RunRecord | None:
+        """Return the run of this id, or the only one whose id begins so; those are looked for among all runs."""
+        found = self._load(run) if run else None
+        if found is not None or not run:
+            return found
+        query = "SELECT run FROM event WHERE kind = 'run.submitted' AND substr(run, 1, ?) = ? ORDER BY seq"
+        ids = [str(row[0]) for row in self._store.rows(query, (len(run), run))]
+        if len(ids) > 1:
+            raise UsageError(f"{run!r} is not one run: it may be {', '.join(ids)}", hint="backout runs list")
+        return self._load(ids[0]) if ids else None
+
+    def _recall(self, run: str) -> RunRecord | None:
+        """Return the run as `_find` does; the one that was asked for last is read again only if it went on."""
+        newest, last = self._store.rows(_NEWEST, (run,)), self._recalled
+        if last is not None and last[0].id == run and last[1] == newest:
+            return last[0]
+        found = self._find(run)
+        self._recalled = (found, newest) if found is not None else None
+        return found
+
+    def _existing(self, run: str) -> RunRecord:
+        """Return the run, or the last one that it handed over to. Raises UsageError for an unknown one."""
+        record = self._find(run)
+        while record is not None and record.successor:
+            record = self._load(record.successor)
+        if record is None:
+            what = f"there is no run {run!r} in the journal"
+            raise UsageError(what, where=self._store.place, hint="backout runs list")
+        return record
+
+    def _as_run(self, record: RunRecord) -> Run:
+        with self._store.reading() as connection:
+            lease = leases.read(connection, record.environment) if connection else None
+            if connection is None or lease is None or lease.run != record.id or lease.holder is None:
+                return record.run("")
+            now = self._store.read_now(connection)
+        live = lease.is_live(self._me(), now)
+        return record.run(str(lease.holder) if live else "", lease.expires_at - self._ttl_s)
+
+    def _me(self) -> leases.Holder:
+        return leases.make_own_holder(self._host)
+
+    def _take(self, lock: FileLock, environment: str) -> bool:
+        """Return whether the lock was acquired; waits up to a second for a holder that is just leaving."""
+        for _ in range(_LEAVING_TRIES):
+            if lock.take():
+                return True
+            if not self._is_leaving(environment):
+                return False
+            self._clock.sleep(_LEAVING_POLL_S)
+        return lock.take()
+
+    def _is_leaving(self, environment: str) -> bool:
+        """Whether the holder of the file lock has nothing left to drive: its run is over, or it was killed.
+
+        A killed process counts as dead when its first thread is gone; its files close with the last one (the heart).
+        """
+        with self._store.reading() as connection:
+            lease = leases.read(connection, environment) if connection else None
+            if connection is None or lease is None or lease.holder is None:
+                return lease is not None  # given back, the lock not yet; without any lease it is just starting
+            if lease.holder.host != self._me().host:
+                return False
+            run = load(connection, lease.run)
+        return not lease.holder.is_alive() or (run is not None and run.is_over)
+
+    @contextmanager
+    def _holding(
+        self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None = None
+    ) -> Iterator[Ledger]:
+        """Hold the environment's file lock and lease, with a heartbeat. Raises Busy when another process holds them."""
+        lock = FileLock(make_lock_path(self._locks, record.environment))
+        try:
+            locked = self._take(lock, record.environment)
+        except OSError as error:
+            raise make_unreachable_error(error, lock.path) from error
+        try:
+            ledger, driven = self._acquire(record, actor, notify, locked=locked)
+            self._ledger = ledger
+            try:
+                with leases.Heartbeat(ledger.beat, self._ttl_s / 3):
+                    ledger.tell([driven])
+                    yield ledger
+            finally:
+                self._ledger = None
+                # A lease that cannot be given back runs out, and the kernel frees the file lock in any case.
+                with suppress(JournalUnavailable):
+                    ledger.release()
+        finally:
+            lock.free()
+
+    def _acquire(
+        self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None, *, locked: bool
+    ) -> tuple[Ledger, Event]:
+        me = self._me()
+        with self._store.write("run.driven") as transaction:
+            now = transaction.now
+            before = leases.read(transaction.connection, record.environment)
+            if not (before.is_free(me, now, locked=locked) if before else locked):
+                raise self._busy(record, before, now, driven=True)
+            least = self._store.find_least_fence(transaction.connection)
+            fence = max(before.fence if before else 0, least) + 1
+            lease = leases.Lease(record.environment, fence, record.id, me, now, now + self._ttl_s)
+            leases.write(transaction.connection, lease)
+            data = {"fence": fence, "host": me.name, "pid": me.pid, "command": me.command}
+            if before and before.holder:
+                data["instead_of"] = str(before.holder)
+            entry = Entry("run.driven", record.id, data=data)
+            driven = transaction.append(entry, environment=record.environment, actor=actor)
+            history = transaction.history
+        return Ledger(self._store, lease, history=history, ttl_s=self._ttl_s, actor=actor, notify=notify), driven
+
+    def _busy(self, record: RunRecord, lease: Lease | None, now: float, *, driven: bool = False) -> Busy:
+        if driven or (lease is not None and lease.is_live(self._me(), now)):
+            who = f"driven by {lease.who() if lease else 'a process that is just starting'}"
+            hint = f"wait for it, or: backout runs abort {record.id}"
+        else:
+            who = "no process drives it"
+            hint = f"{resume_hint(record.id)}, or: backout runs abort {record.id}"
+        what = f"{record.environment} is kept by run {record.id}, {record.doing()}; {who}"
+        return Busy(what, where=record.environment, hint=hint)
+
+    def _abort_unheld(self, record: RunRecord, actor: str) -> None:
+        """End the run now if no process drives it; its holder, if there is one, obeys at the next boundary."""
+        with suppress(Busy), self._holding(record, actor) as ledger:
+            now = ledger.load()
+            if not now.is_over:
+                ledger.record(make_abort_entry(now))
