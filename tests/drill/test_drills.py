@@ -120,7 +120,7 @@ def test_an_interrupted_run_says_what_has_ended_and_goes_on_with_the_rest(tmp_pa
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         said = process.stderr.read()
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "1 of 1 passed" in said
     assert f"backout drill run failed-build no-traffic {flag} --resume" in said
     assert Home(tmp_path / ".backout" / "drills" / "stage" / "twin").note() is None

@@ -51,7 +51,7 @@ class Desk:
         """Lay out the only folder on PATH."""
         programs = self.folder / "bin"
         programs.mkdir(parents=True)
-        for name in ("sh", "cat", "curl", "ln", "mv", "tail"):
+        for name in ("sh", "cat", "curl", "ln", "ls", "mv", "tail"):
             (programs / name).symlink_to(Path("/usr/bin") / name)
         (programs / "node").symlink_to(find_node())
         (programs / "psql").symlink_to(find_binaries().path("psql"))

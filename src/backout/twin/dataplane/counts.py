@@ -305,7 +305,11 @@ class CountBook:
             await asyncio.sleep(1.0)
             oldest = int(self.now) - KEEP_S
             self._prune(oldest)
-            await asyncio.to_thread(self._write, self._take_dirty(), oldest)
+            dirty = set(self._dirty)
+            try:
+                await asyncio.to_thread(self._write, self._take_dirty(), oldest)
+            except sqlite3.OperationalError:  # another process keeps the file locked: it is written the next time
+                self._dirty |= dirty
 
     def close(self) -> None:
         """Flush and close."""

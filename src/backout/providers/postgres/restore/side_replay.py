@@ -126,6 +126,8 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
         "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END, "
         "pg_last_wal_replay_lsn()"
     )
+    # Before the connection is refused, or the log may speak of a target that was reached only after that.
+    stopped_before = _STOPPED in read_text(server.log_file)
     try:
         with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
             row = connection.execute(query).fetchone()
@@ -135,7 +137,7 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
             hint = "name a superuser of the cluster in database.admin_url_env"
             raise Unopenable(what, where=str(server.data_directory), hint=hint) from None
         refused = _NO_LOGIN.search(str(error))
-        if refused is not None and _STOPPED in read_text(server.log_file):
+        if refused is not None and stopped_before:
             what = f"the copy is at its target and cannot be opened: {refused[0][:_LONGEST_REASON]}"
             hint = "name a superuser that the cluster had then in database.admin_url_env"
             raise Unopenable(what, where=str(server.data_directory), hint=hint) from None
