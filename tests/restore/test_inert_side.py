@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from recovery_lab import Lab, opened
 from backout.errors import BackoutError
 from backout.model.database.recovery import SideOrder, SideState
 from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.restore import side_replay
 from backout.providers.postgres.restore.side import PostgresSides
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
@@ -228,3 +231,21 @@ def test_libraries_of_the_origins_sessions_are_none_of_the_copys(lab: Lab) -> No
         with lab.connect() as connection:
             connection.execute("DROP DATABASE shop")
             connection.execute("DROP ROLE keeper")
+
+
+def test_a_refusal_from_before_the_target_says_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replay may come to its target between a refused connection and a look into the log: the next look decides."""
+    log = tmp_path / "log"
+    log.write_text("redo starts\n")
+
+    @contextlib.contextmanager
+    def refuse(*_: object, **__: object) -> Iterator[None]:
+        log.write_text("redo starts\nrecovery stopping before commit\n")
+        raise psycopg.OperationalError('FATAL:  role "later" does not exist')
+        yield
+
+    monkeypatch.setattr(side_replay, "reading", refuse)
+    server: Any = SimpleNamespace(log_file=log, data_directory=tmp_path)
+    assert side_replay.look_at_replay("user=later", server) == (SideState.REPLAYING, 0)
+    with pytest.raises(side_replay.Unopenable, match='role "later" does not exist'):
+        side_replay.look_at_replay("user=later", server)
