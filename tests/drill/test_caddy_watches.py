@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from caddy_home import caddy_home, get_last, wait_for_visits
 
+from backout.model.guard.policy import Policy
 from backout.runbook.hindsight.replay import replay
 
 from extent import by_extent
@@ -70,7 +71,7 @@ def record(log: list[dict[str, object]], moment: float) -> Iterator[bytes]:
 @pytest.mark.timeout(2400)
 @pytest.mark.rotating("kills behind Caddy", 2)
 def test_healthy_releases_stay(shop: CaddyShop, proof: Record) -> None:
-    """Watched for 15 s each, with visitors all the time; then so do moments of the log, replayed."""
+    """Watched for 15 s each, with visitors all the time; then so do moments of the log, replayed by the same policy."""
     rounds = by_extent(1, 1, proof=100)
     chance = random.Random(f"watches {rounds}")  # noqa: S311 - moments, no secret
     shop.push("good")
@@ -86,7 +87,7 @@ def test_healthy_releases_stay(shop: CaddyShop, proof: Record) -> None:
     first, last = (float(log[place]["ts"]) for place in (0, -1))  # type: ignore[arg-type]
     for _ in range(4 * rounds):
         said: list[str] = []
-        assert replay(record(log, chance.uniform(first + AROUND_S, last - AROUND_S)), said.append) == 0
+        assert replay(record(log, chance.uniform(first + AROUND_S, last - AROUND_S)), said.append, Policy()) == 0
         assert '"rollback"' not in "".join(said)
     for claim, trials in (("live, 15 s each", rounds), ("replayed from its access log", 4 * rounds)):
         text = f"healthy releases behind Caddy are not rolled back: {claim}"
