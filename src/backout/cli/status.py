@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.history.remarks import get_text
-from backout.cli.status_look import read_status, tell_of_status
+from backout.cli.status_look import read_known_workers, read_status, tell_of_status
 from backout.cli.status_record import list_parts, make_health_record, make_marks_record, make_status_record
 from backout.cli.support.in_need import format_health
 from backout.cli.support.options import command, pass_shell
@@ -59,7 +59,9 @@ def status(shell: Shell) -> int:
         return _show_without_provider(shell, config, error)
     tell_of_status(tools, found)
     marks = make_marks_record(config, tools.seal)
-    shell.output.result("status", {**make_status_record(found), "marks": marks}, _format_text(shell, found, marks))
+    worker = read_known_workers(config).get(config.name, "")
+    record = {**make_status_record(found), "marks": marks, "worker": worker or None}
+    shell.output.result("status", record, _format_text(shell, found, marks, worker))
     shell.output.next(*_list_next_commands(found))
     return 1 if found.troubles else 0
 
@@ -159,7 +161,7 @@ def _format_objects(style: Style, objects: Check | str) -> str:
     return style.badge(objects.why, tones.get(objects.state, Tone.WARN))
 
 
-def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
+def _format_text(shell: Shell, found: Status, marks: Mapping[str, object], worker: str) -> str:
     from backout.cli.support.paint import paint_for
     from backout.report.text import format_fields, wrap_text
 
@@ -189,6 +191,7 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
         *([("objects", _format_objects(style, found.objects))] if found.objects is not None else []),
         *_format_clock_row(style, situation.clock_offset_s),
         ("guard", _format_guard(found, ours, lost)),
+        *([("worker", f"{shorten(worker)} guards it")] if worker else []),
         (
             "rollback",
             _format_elsewhere(found, now) or _format_run(found.rollback, found.ends, ours, lost or "none yet"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from backout.cli.status_look import read_status, tell_of_status
+from backout.cli.status_look import read_known_workers, read_status, tell_of_status
 from backout.cli.status_record import make_marks_record, make_status_record
 from backout.cli.support import errors
 from backout.cli.support.style import Tone
@@ -37,7 +37,8 @@ def show_all(shell: Shell, config: Config) -> int:
         except BackoutError as error:
             found[name] = error
     shell.notifier = next((each.notifier for each in tools.values()), None)  # all of them use the same outbox
-    found |= read_all({name: _make_reader(each) for name, each in tools.items()})
+    workers = read_known_workers(config)
+    found |= read_all({name: _make_reader(each, workers.get(name, "")) for name, each in tools.items()})
     order = list(configs)
     names = sorted(found, key=lambda name: (_get_urgency(found[name]), order.index(name)))
     records = []
@@ -63,11 +64,11 @@ def _open_toolbox(config: Config) -> Toolbox:
     return make_toolbox(config, Hooks(hurried=True))
 
 
-def _make_reader(tools: Toolbox) -> Callable[[], Overview]:
+def _make_reader(tools: Toolbox, worker: str) -> Callable[[], Overview]:
     def read() -> Overview:
         status = read_status(tools)
         tell_of_status(tools, status)
-        return Overview(status, find_incident(tools))
+        return Overview(status, find_incident(tools), worker)
 
     return read
 
@@ -85,6 +86,7 @@ def _make_record(
         **make_status_record(found.status),
         "marks": marks,
         "guard_by": found.guard_by or None,
+        "worker": found.worker or None,
         "incident": None if found.incident is None else found.incident.id,
     }
 

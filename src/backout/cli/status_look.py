@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.errors import BackoutError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.config import Config
     from backout.runbook.incident.status import Status
     from backout.runbook.toolbox import Toolbox
 
@@ -23,6 +28,16 @@ def read_status(tools: Toolbox) -> Status:
         return replace(procedure.read_status(replace_journal(tools, error)), journal=f"{error.what} ({error.where})")
     only_read = getattr(tools.runs, "only_read", None)
     return found if only_read is None else replace(found, journal=f"{only_read.what} ({only_read.where})")
+
+
+def read_known_workers(config: Config) -> Mapping[str, str]:
+    """Return which worker guards each environment; none is known where the journal cannot be read."""
+    from backout.wiring.worker import read_workers
+
+    try:
+        return read_workers(config)
+    except BackoutError:
+        return {}
 
 
 def tell_of_status(tools: Toolbox, found: Status) -> None:

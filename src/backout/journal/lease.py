@@ -167,8 +167,28 @@ _COLUMNS = "environment, fence, run, host, pid, process_start, command, since, e
 def read(connection: Connection, environment: str) -> Lease | None:
     """Return the environment's lease, or None when there never was one."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM lease WHERE environment = ?", (environment,)).fetchone()  # noqa: S608 constant columns
-    if row is None:
-        return None
+    return None if row is None else _decode(row)
+
+
+def read_all(connection: Connection, prefix: str) -> list[Lease]:
+    """Return the leases whose environment's name begins so, by name."""
+    query = f"SELECT {_COLUMNS} FROM lease WHERE substr(environment, 1, ?) = ? ORDER BY environment"  # noqa: S608
+    return [_decode(row) for row in connection.execute(query, (len(prefix), prefix)).fetchall()]
+
+
+def extend_all(connection: Connection, prefix: str, host: str, expires_at: float) -> None:
+    """Move the expiry of all leases that a process holds whose environment's name begins so.
+
+    Args:
+        host: a name that only that process has.
+    """
+    connection.execute(
+        "UPDATE lease SET expires_at = ? WHERE host = ? AND substr(environment, 1, ?) = ?",
+        (expires_at, host, len(prefix), prefix),
+    )
+
+
+def _decode(row: object) -> Lease:
     name, fence, run, host, pid, start, command, since, expires_at = decode_columns(row, _Row, "the lease")
     return Lease(name, fence, run, Holder(host, pid, start, command) if host else None, since, expires_at)
 

@@ -17,7 +17,7 @@ from backout.journal.store import Entry, Store, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from backout.journal.lease import Lease
+    from backout.journal.lease import Holder, Lease
     from backout.model.incident.incident import Event
     from backout.model.plan import Json, Plan
     from backout.ports.journal_link import Connection
@@ -43,6 +43,21 @@ def find_newest(connection: Connection, environment: str) -> RunRecord | None:
     query = "SELECT run FROM event WHERE kind = 'run.submitted' AND environment = ? ORDER BY seq DESC LIMIT 1"
     row = connection.execute(query, (environment,)).fetchone()
     return load(connection, str(row[0])) if row else None
+
+
+def is_leaving(store: Store, environment: str, me: Holder) -> bool:
+    """Whether the holder of a file lock has nothing left to drive: its run is over, or it was killed.
+
+    A killed process counts as dead when its first thread is gone; its files close with the last one (the heart).
+    """
+    with store.reading() as connection:
+        lease = leases.read(connection, environment) if connection else None
+        if connection is None or lease is None or lease.holder is None:
+            return lease is not None  # given back, the lock not yet; without any lease it is just starting
+        if lease.holder.host != me.host:
+            return False
+        run = load(connection, lease.run)
+    return not lease.holder.is_alive() or (run is not None and run.is_over)
 
 
 def make_submission(connection: Connection, plan: Plan, reason: str) -> Entry:

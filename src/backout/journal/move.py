@@ -89,6 +89,8 @@ def _refuse_driven(source: SqliteStore) -> None:
         now, me = source.read_now(connection), leases.make_own_holder()
         for (name,) in connection.execute("SELECT environment FROM lease ORDER BY environment").fetchall():
             lease = leases.read(connection, name)
+            if lease is not None and not lease.run and lease.is_live(me, now):
+                raise Busy(f"a worker uses the file: {lease.who()}", where=source.place, hint="stop it first")
             if lease is not None and lease.is_live(me, now):
                 raise Busy(
                     f"a run is under way in the file: {lease.run} in {name}, driven by {lease.who()}",

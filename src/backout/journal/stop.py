@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -43,6 +44,30 @@ class StopRequest:
         self.requested = True
         if self._message is not None:
             self._message()
+
+
+class ThreadStop(StopRequest):
+    """A stop that another thread asks for; a thread that waits for `event` is woken by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = threading.Event()
+
+    def request(self) -> None:
+        """Ask to stop at the next boundary."""
+        super().request()
+        self.event.set()
+
+    def clear(self) -> None:
+        """Take back the request: the next turn begins."""
+        self.requested = False
+        self.event.clear()
+
+    def install(self) -> None:
+        """Take no signal: they are the main thread's."""
+
+    def restore(self) -> None:
+        """Restore none."""
 
 
 class EndSignals:

@@ -12,12 +12,13 @@ from backout.journal import marks as mark_events
 from backout.journal.chain import COLUMNS, ChainReport
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
 from backout.journal.gate import Gate
-from backout.journal.ledger import Ledger, find_newest, load, make_submission
+from backout.journal.ledger import Ledger, find_newest, is_leaving, load, make_submission
 from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.requests import make_request
 from backout.journal.rows import DamagedRow, JournalUnavailable
 from backout.journal.sqlite_store import make_unreachable_error
 from backout.journal.store import Entry
+from backout.journal.worker_leases import check_duty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from backout.journal.history import RunRecord
     from backout.journal.lease import Lease
     from backout.journal.stop import StopRequest
-    from backout.journal.store import Store
+    from backout.journal.store import Store, Transaction
     from backout.model.approval import ApprovalRule
     from backout.model.guard.signals import Counts
     from backout.model.incident.incident import Event, Run
@@ -43,12 +44,16 @@ class StoredJournal:
     """The journal in a store, whose tables are made at the first write; for several threads, one drive at a time.
 
     Args:
-        locks: the folder of the environments' file locks, which tell of a holder on this machine at once.
+        locks: the folder of the environments' file locks, which tell of a holder on this machine at once; None: the
+            lease alone decides, and `host` is a name that no other process has.
         lease_ttl_s: how long to wait for a silent holder on another host.
         stop: asked at every step boundary.
         host: this machine's name in leases, by default what the system says.
         approvals: what has to be approved before it changes anything.
         person: whom the journal itself vouches for; a file vouches for nobody.
+
+    Attributes:
+        duty: the lease of a worker, without which nothing is written; None: no worker's.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class StoredJournal:
         store: Store,
         clock: Clock,
         *,
-        locks: Path,
+        locks: Path | None,
         lease_ttl_s: float = 30.0,
         stop: StopRequest | None = None,
         host: str | None = None,
@@ -69,6 +74,7 @@ class StoredJournal:
         self._ttl_s = lease_ttl_s
         self._stop = stop
         self._host = host
+        self.duty: Lease | None = None
         self._gate = Gate(approvals, person, clock.now)
         self._ledger: Ledger | None = None
         self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
@@ -81,7 +87,7 @@ class StoredJournal:
         Raises:
             Busy: another run of the environment is not over.
         """
-        with self._store.write("run.submitted") as transaction:
+        with self._write("run.submitted") as transaction:
             last = find_newest(transaction.connection, plan.environment)
             if last is not None and not last.is_over:
                 if last.hash == plan.hash:
@@ -140,7 +146,7 @@ class StoredJournal:
         """Record an event that belongs to no run, see `ports.Journal.note`."""
         key = str(self._store.mask(key))
         query = f"SELECT 1 FROM event WHERE environment = ? AND kind = ? AND {self._store.HAS_KEY}"  # noqa: S608
-        with self._store.write("note") as transaction:
+        with self._write("note") as transaction:
             if transaction.connection.execute(query, (environment, kind, self._store.format_key(key))).fetchone():
                 return None
             return transaction.append(Entry(kind, data={**data, "key": key}), environment=environment, actor=actor)
@@ -191,7 +197,7 @@ class StoredJournal:
         or not in the state that the request is about; UsageError for an unknown run or request.
         """
         record = self._existing(run)
-        with self._store.write("run.asked") as transaction:
+        with self._write("run.asked") as transaction:
             now = load(transaction.connection, record.id) or record
             transaction.append(make_request(now, what, reason, self._gate), environment=record.environment, actor=actor)
         if what == "abort":
@@ -206,7 +212,7 @@ class StoredJournal:
     def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
         """Record a mark; the same mark by the same run on the same version once, a person's (no run) every time."""
         ledger = self._ledger
-        with self._store.write("mark") as transaction:
+        with self._write("mark") as transaction:
             if ledger is not None and ledger.lease.environment == environment:
                 ledger.renew(transaction)
             same = (mark.mark, mark.version, mark.run)
@@ -230,7 +236,7 @@ class StoredJournal:
     def keep(self, environment: str, counts: Sequence[Counts]) -> None:
         """Store counts; a row for the same version and second replaces the earlier one."""
         if counts:
-            with self._store.write("counts", chained=False) as transaction:
+            with self._write("counts", chained=False) as transaction:
                 counts_table.keep(transaction, environment, counts)
 
     def load_counts(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
@@ -241,7 +247,7 @@ class StoredJournal:
     def save_checkpoint(self, run: str, name: str, data: Json) -> None:
         """Store the newest state of a detector. Raises Busy when the run was driven here and is taken over."""
         ledger = self._ledger
-        with self._store.write("checkpoint", chained=False) as transaction:
+        with self._write("checkpoint", chained=False) as transaction:
             if ledger is not None and ledger.run == run:
                 ledger.renew(transaction)
             counts_table.save_checkpoint(transaction, run, name, data)
@@ -261,7 +267,7 @@ class StoredJournal:
 
     def prune(self, older_than: float) -> int:
         """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
-        with self._store.write("prune", chained=False) as transaction:
+        with self._write("prune", chained=False) as transaction:
             return counts_table.prune(transaction, older_than)
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -312,40 +318,34 @@ class StoredJournal:
     def _me(self) -> leases.Holder:
         return leases.make_own_holder(self._host)
 
+    @contextmanager
+    def _write(self, name: str, *, chained: bool = True) -> Iterator[Transaction]:
+        """Open a transaction, see `Store.write`. Raises Busy when this process is not on duty any more."""
+        with self._store.write(name, chained=chained) as transaction:
+            if self.duty is not None:
+                check_duty(transaction.connection, self.duty)
+            yield transaction
+
     def _take(self, lock: FileLock, environment: str) -> bool:
         """Return whether the lock was acquired; waits up to a second for a holder that is just leaving."""
-        for _ in range(_LEAVING_TRIES):
-            if lock.take():
-                return True
-            if not self._is_leaving(environment):
-                return False
-            self._clock.sleep(_LEAVING_POLL_S)
-        return lock.take()
-
-    def _is_leaving(self, environment: str) -> bool:
-        """Whether the holder of the file lock has nothing left to drive: its run is over, or it was killed.
-
-        A killed process counts as dead when its first thread is gone; its files close with the last one (the heart).
-        """
-        with self._store.reading() as connection:
-            lease = leases.read(connection, environment) if connection else None
-            if connection is None or lease is None or lease.holder is None:
-                return lease is not None  # given back, the lock not yet; without any lease it is just starting
-            if lease.holder.host != self._me().host:
-                return False
-            run = load(connection, lease.run)
-        return not lease.holder.is_alive() or (run is not None and run.is_over)
+        try:
+            for _ in range(_LEAVING_TRIES):
+                if lock.take():
+                    return True
+                if not is_leaving(self._store, environment, self._me()):
+                    return False
+                self._clock.sleep(_LEAVING_POLL_S)
+            return lock.take()
+        except OSError as error:
+            raise make_unreachable_error(error, lock.path) from error
 
     @contextmanager
     def _holding(
         self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None = None
     ) -> Iterator[Ledger]:
         """Hold the environment's file lock and lease, with a heartbeat. Raises Busy when another process holds them."""
-        lock = FileLock(make_lock_path(self._locks, record.environment))
-        try:
-            locked = self._take(lock, record.environment)
-        except OSError as error:
-            raise make_unreachable_error(error, lock.path) from error
+        lock = None if self._locks is None else FileLock(make_lock_path(self._locks, record.environment))
+        locked = lock is None or self._take(lock, record.environment)
         try:
             ledger, driven = self._acquire(record, actor, notify, locked=locked)
             self._ledger = ledger
@@ -359,13 +359,14 @@ class StoredJournal:
                 with suppress(JournalUnavailable):
                     ledger.release()
         finally:
-            lock.free()
+            if lock is not None:
+                lock.free()
 
     def _acquire(
         self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None, *, locked: bool
     ) -> tuple[Ledger, Event]:
         me = self._me()
-        with self._store.write("run.driven") as transaction:
+        with self._write("run.driven") as transaction:
             now = transaction.now
             before = leases.read(transaction.connection, record.environment)
             if not (before.is_free(me, now, locked=locked) if before else locked):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.journal.stop import StopRequest
+    from backout.journal.stored import StoredJournal
     from backout.model.plan import Plan
 
 HURRIED_S: Final = 2.0
@@ -24,6 +25,7 @@ class Hooks(Value, frozen=True):
         spools: a person acts, in need: while the journal's server is away it is recorded in a file, and merged later.
         hurried: wait only briefly for a journal locked by another process, as with `within_s`.
         hear: receives the output of the team's own command.
+        journal: in place of the one that the configuration names: a worker's.
     """
 
     stop: StopRequest | None = None
@@ -35,3 +37,4 @@ class Hooks(Value, frozen=True):
     hurried: bool = False
     spools: bool = False
     consent: Callable[[str, str], bool | None] | None = None
+    journal: StoredJournal | None = None

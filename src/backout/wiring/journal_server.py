@@ -35,7 +35,7 @@ _CONNECT_S: Final = 3.0
 
 def look_at_journal_there(config: Config) -> JournalLook:
     """Return the state of the journal on its server; a lock is waited for briefly."""
-    with closing(_open_store(config, HURRIED_S)) as store:
+    with closing(open_new_store(config, HURRIED_S)) as store:
         return look_at_server(store)
 
 
@@ -57,11 +57,12 @@ def open_store(config: Config, patience_s: float) -> PostgresStore:
     name = f"journal {patience_s}"
     store = config.kept.get(name)
     if not isinstance(store, PostgresStore):
-        store = config.kept[name] = _open_store(config, patience_s)
+        store = config.kept[name] = open_new_store(config, patience_s)
     return store
 
 
-def _open_store(config: Config, patience_s: float) -> PostgresStore:
+def open_new_store(config: Config, patience_s: float) -> PostgresStore:
+    """Return the journal's tables, on a connection of their own."""
     link = PostgresLink(
         lambda: read_journal_url(config), patience_s=patience_s, connect_timeout_s=min(_CONNECT_S, patience_s)
     )

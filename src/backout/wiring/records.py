@@ -7,6 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from backout.journal.sqlite import SqliteJournal
+from backout.journal.sqlite_store import SqliteStore
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
@@ -16,6 +17,7 @@ from backout.wiring.masked_ports import MaskedHolds
 if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import StopRequest
+    from backout.journal.store import Store
     from backout.journal.stored import StoredJournal
     from backout.ports import Holds
 
@@ -49,6 +51,16 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
         mask=variables.mask,
         approvals=None if config.chosen is None else config.environment.approval_rule(),
     )
+
+
+def open_own_store(config: Config, *, hurried: bool = False) -> Store:
+    """Return the journal's tables, on a connection that nothing else of this process uses."""
+    patience_s = HURRIED_S if hurried else 15.0
+    if config.settings.journal.url_env is not None:
+        from backout.wiring.journal_server import open_new_store
+
+        return open_new_store(config, patience_s)
+    return SqliteStore(config.places.journal, SystemClock().now, mask=config.variables.mask, busy_timeout_s=patience_s)
 
 
 def describe_journal(config: Config) -> str:

@@ -96,7 +96,8 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     other = find_other_platform(config)
     home = _open_cloudflare(config, hooks, sent) if other is None else _open_other(config, other, hooks, sent)
     clock, traffic = home.clock, home.traffic
-    book = open_journal(config, hooks.stop, hurried=hooks.hurried or hooks.within_s is not None)
+    hurried = hooks.hurried or hooks.within_s is not None
+    book = open_journal(config, hooks.stop, hurried=hurried) if hooks.journal is None else hooks.journal
     if hooks.spools and config.settings.journal.url_env is not None:
         from backout.wiring.journal_spool import replace_if_away
 

@@ -12,6 +12,7 @@ from backout.cli.guard.ended import describe_verdict, list_next_commands, tell_p
 from backout.cli.guard.explain import explain
 from backout.cli.guard.plan import plan
 from backout.cli.guard.replay import replay
+from backout.cli.guard.report import report
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.records import format_times
 from backout.errors import BackoutError, Interrupted, Refused, UsageError, WorldMoved
@@ -114,7 +115,7 @@ def guard(
 
     def watch() -> int:
         session = _open_session(shell, flags, expect)
-        return _watch(session, early=early, next_within=next_within, version=version_id)
+        return run_watch(session, early=early, next_within=next_within, version=version_id)
 
     return run_and_tell(shell, wanted, watch)
 
@@ -133,7 +134,7 @@ def _follow(shell: Shell, flags: Mapping[str, str | None], expect: tuple[str, ..
         session.live.say("waiting for a deployment that has not been watched; Ctrl-C ends this")
         try:
             wait_for_unwatched(session.tools, session.live.event)
-            _watch(session, early=early, next_within=None)
+            run_watch(session, early=early, next_within=None)
         except Interrupted:
             raise
         except BackoutError as error:
@@ -152,8 +153,16 @@ def _open_session(shell: Shell, flags: Mapping[str, str | None], expect: tuple[s
     return open_session(shell, config, "guard", stream=True).expecting(meant)
 
 
-def _watch(session: Session, *, early: bool, next_within: str | None, version: str = "") -> int:
-    """Watch as the configuration and the flags say: what comes next, `version`, or whatever came last."""
+def run_watch(session: Session, *, early: bool = False, next_within: str | None = None, version: str = "") -> int:
+    """Watch as the configuration and the flags say: what comes next, `version`, or whatever came last.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        Busy: something else keeps the environment.
+        BackoutError: it could not begin, or did not end.
+    """
     from backout.cli.support.session import make_busy_error
     from backout.config.scalars import parse_seconds
     from backout.runbook.guard import guard as procedure
@@ -378,23 +387,8 @@ def _refuse(session: Session, concluded: ConcludeResult, record: dict[str, objec
     )
 
 
-@guard.command("report", short_help="Results of past watches: is guard ready to act by itself?")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N watches; default: all.")
-@pass_shell
-def report(shell: Shell, *, last: int | None) -> None:
-    """Show what guard would have done, what people did, and whether it is time to arm it (mode = act)."""
-    from backout.cli.support.paint import paint_for
-    from backout.report.guard import track_record
-    from backout.runbook.hindsight.track_record import look_back
-    from backout.wiring.toolbox import make_toolbox
-
-    found = look_back(make_toolbox(shell.config()), last)
-    style = shell.output.style
-    human = track_record.format_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-report", track_record.make_record(found), human)
-
-
 guard.add_command(accept)
 guard.add_command(explain)
 guard.add_command(plan)
 guard.add_command(replay)
+guard.add_command(report)

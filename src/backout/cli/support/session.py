@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from backout.cli.support.shell import Shell
     from backout.config import Config
+    from backout.journal.stored import StoredJournal
     from backout.model.guard.policy import Expectation
     from backout.model.incident.incident import Event, Run
     from backout.model.plan import Plan
@@ -155,18 +156,40 @@ def make_busy_error(run: Run) -> Busy:
 
 
 def open_session(
-    shell: Shell, config: Config, name: str, *, stream: bool = False, within_s: float | None = None
+    shell: Shell,
+    config: Config,
+    name: str,
+    *,
+    stream: bool = False,
+    within_s: float | None = None,
+    ticks: bool = True,
+    stop: StopRequest | None = None,
+    journal: StoredJournal | None = None,
 ) -> Session:
     """Return the session of a command.
 
-    `stream`: `--json` writes a line for every tick and event. `within_s`: see `Hooks`.
+    Args:
+        stream: `--json` writes a line for every tick and event.
+        within_s, journal: see `Hooks`.
+        ticks: whether the seconds of a watch are shown.
+        stop: asks it to stop, in place of Ctrl-C.
     """
     live = Live(shell.output, name, stream=stream)
-    stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
+    stop = stop or StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _confirm_plan(shell, live, plan)) if shell.interactive else None
     consent = Consent(shell.stdin, live.say) if shell.interactive else None
     spools = name in ("panic", "rollback")
-    hooks = Hooks(stop, live.watching, asked, live.say_once, within_s, live.say, consent=consent, spools=spools)
+    hooks = Hooks(
+        stop,
+        live.watching if ticks else None,
+        asked,
+        live.say_once,
+        within_s,
+        live.say,
+        consent=consent,
+        spools=spools,
+        journal=journal,
+    )
     return Session(shell, shell.toolbox(config, hooks), stop, live)
 
 

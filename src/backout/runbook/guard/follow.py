@@ -44,12 +44,19 @@ SAVE_S = 60
 _CHECKPOINT = "changes"
 
 
-def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = None) -> None:
+def wait_for_unwatched(
+    tools: Toolbox,
+    notify: Callable[[Event], None] | None = None,
+    wait: Callable[[float], None] | None = None,
+) -> None:
     """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
 
     At once when there is something to continue: a rollback that met an error is not over, and nothing else watches it;
-    after a step of a ramp that failed, what is live is watched anew. `notify` sees the event of each change that was
-    found meanwhile.
+    after a step of a ramp that failed, what is live is watched anew.
+
+    Args:
+        notify: sees the event of each change that was found meanwhile.
+        wait: see `lives`.
     """
     runs = tools.runs.runs(tools.environment)
     if runs and (may_go_on(runs[0]) or (runs[0].plan.kind is PlanKind.RAMP and runs[0].state is RunState.FAILED)):
@@ -63,7 +70,7 @@ def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = 
     over = (RunState.FAILED, RunState.ABORTED)
     steps = {run.id for run in runs if run.plan.kind is PlanKind.RAMP and run.state not in over}
     watch: ChangeWatch | None = None
-    with closing(lives(tools, FOLLOW_S)) as found:
+    with closing(lives(tools, FOLLOW_S, wait)) as found:
         for live in found:
             if live is not None:
                 ours = is_made_by(live, RemarkKind.ROLLBACK) or _is_step(tools, live, steps)

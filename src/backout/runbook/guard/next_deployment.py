@@ -21,7 +21,7 @@ from backout.runbook.safety.aside import end_run, gave_way
 from backout.runbook.safety.hold_notices import HoldWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from backout.model.deployment import Deployment
     from backout.model.incident.incident import Run
@@ -125,8 +125,15 @@ def _remember_wait(tools: Toolbox, after: str) -> None:
     tools.checkpoints.save_checkpoint(tools.environment, _WAIT, {"after": after, "at": tools.clock.now()})
 
 
-def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
-    """Yield what decides about the traffic, again and again (None: no answer); looks are made in between."""
+def lives(
+    tools: Toolbox, every_s: float, wait: Callable[[float], None] | None = None
+) -> Generator[Deployment | None, None, None]:
+    """Yield what decides about the traffic, again and again (None: no answer); looks are made in between.
+
+    Args:
+        wait: waits so many seconds, in place of the clock; may raise, which ends it.
+    """
+    wait = wait or tools.clock.sleep
     looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
     heartbeat, holds, live, is_refused, ask_at = Heartbeat(tools), HoldWatch(tools), None, False, 0.0
     try:
@@ -149,6 +156,6 @@ def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, 
             except BackoutError:
                 yield None
             remember(tools, live.main if live is not None else "", looks.collect())
-            tools.clock.sleep(every_s)
+            wait(every_s)
     finally:
         looks.close()

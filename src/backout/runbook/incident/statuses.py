@@ -27,16 +27,18 @@ class Overview(Value, frozen=True):
 
     Args:
         incident: the newest one that is open, None: none is known.
+        worker: the worker that guards it, "" for none.
     """
 
     status: Status
     incident: IncidentRecord | None = None
+    worker: str = ""
 
     @property
     def guard_by(self) -> str:
-        """Who watches it now, "" for nobody."""
+        """Who watches it now, or looks for what is to be watched; "" for nobody."""
         guard = self.status.guard
-        return guard.holder if guard is not None else ""
+        return (guard.holder if guard is not None else "") or self.worker
 
     @property
     def urgency(self) -> int:

@@ -1,0 +1,242 @@
+"""`backout worker`: guard every environment of backout.toml, day and night, beside other workers."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.support import errors
+from backout.cli.support.labelled import LabelledStream
+from backout.cli.support.options import command, pass_shell
+from backout.cli.support.output import Output
+from backout.cli.support.shell import Shell
+from backout.errors import BackoutError, Busy, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backout.cli.support.session import Session
+    from backout.config import Config
+    from backout.journal.stop import ThreadStop
+    from backout.journal.stored import StoredJournal
+    from backout.runbook.worker.worker import Worker
+    from backout.wiring.worker import WorkerJournal
+
+_BUSY_S = 1.0
+"""How soon an environment is looked at again in which somebody else drives a run."""
+_PAUSE_S = 5.0
+"""How soon after any other error; the pause doubles up to `_LONGEST_S`."""
+_LONGEST_S = 30.0
+
+
+@command(
+    "worker",
+    short_help="Guard every environment, on any number of machines.",
+    epilog="""
+Examples:
+  backout worker                               # all of backout.toml
+  backout worker -e production
+  backout worker --listen 127.0.0.1:9464       # /healthz and /metrics
+  backout worker --only staging --only production
+""",
+)
+@click.option("--only", multiple=True, metavar="ENV", help="Guard this environment; may be given several times.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Answer /healthz and /metrics on this loopback address.")
+@pass_shell
+def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None) -> int:
+    """Guard environments until SIGTERM: each new deployment is watched as its policy says, and what is live after it.
+
+    Workers that use the same journal share the environments: each is guarded by one of them. When a worker dies,
+    freezes or is cut off, another one takes its environments over within 15 seconds and goes on with the watches and
+    rollbacks that were under way. SIGTERM lets each finish its step, and gives them back at once.
+    """
+    from backout.journal.stop import ThreadStop
+    from backout.runbook.worker.worker import Worker
+    from backout.wiring.worker import WorkerJournal
+
+    config = shell.config()
+    names = _choose(config, only or tuple(filter(None, [config.chosen])))
+    say = Reporter(shell.output)
+    journal = WorkerJournal(config, names)
+    guardings = {name: Guarding(shell, name, journal, say, ThreadStop()) for name in names}
+    made = Worker(journal.leases, guardings, say.change)
+    stop = threading.Event()
+    before = [(each, signal.signal(each, lambda *_: stop.set())) for each in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with _listening(listen, made, guardings):
+            say.change("started", ", ".join(names))
+            made.run(stop)
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+        journal.close()
+    say.change("stopped", "")
+    return 0
+
+
+def _choose(config: Config, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the environments to guard. Raises UsageError for one that is not in the file."""
+    known = tuple(config.settings.environments)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"there is no environment {name!r}", where="--only", hint=f"backout worker --only {known[0]}"
+            )
+    return tuple(dict.fromkeys(wanted)) or known
+
+
+class Reporter:
+    """Says what a worker does, a line each: `environment  what` for a person, JSON lines with `--json`.
+
+    Args:
+        output: of the command.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._out = output
+        self._lock = threading.Lock()
+
+    def change(self, what: str, of: str) -> None:
+        """Say that the worker took an environment, lost it, and so on; see `Worker`."""
+        if self._out.json:
+            self._write_record({"type": what.replace(" ", "_"), "of": of})
+            return
+        text = {"journal": of and f"the journal cannot be used, and nothing is changed: {of}"}.get(what, "")
+        self.line("worker", text or {"journal": "the journal answers again"}.get(what) or f"{what} {of}".strip())
+
+    def line(self, environment: str, text: str) -> None:
+        """Say a line about an environment."""
+        if self._out.json:
+            self._write_record({"type": "line", "of": environment, "text": text})
+            return
+        with self._lock:
+            self._out.complain(f"{environment}  {text}")
+
+    def _write_record(self, record: dict[str, object]) -> None:
+        from backout.report.times import format_time
+
+        with self._lock:
+            self._out.line("worker", {**record, "at": format_time(time.time())})
+
+
+class Guarding:
+    """Guards one environment in a thread of its own, again and again; see `runbook.worker.worker.Guarding`.
+
+    Attributes:
+        seen_at: when it last did something, by the monotonic clock; None before its first turn.
+        trouble: why it cannot guard now, or "".
+    """
+
+    def __init__(self, shell: Shell, name: str, journal: WorkerJournal, say: Reporter, stop: ThreadStop) -> None:
+        self._name, self._journal, self._say = name, journal, say
+        self._shell = _make_shell(shell, name, say)
+        self._stop = stop
+        self._thread: threading.Thread | None = None
+        self._session: Session | None = None
+        self._book: StoredJournal | None = None
+        self.is_idle = True
+        self.seen_at: float | None = None
+        self.trouble = ""
+
+    def start(self) -> None:
+        """Begin, with the lease that was just taken."""
+        self._stop.clear()
+        self.trouble, self.is_idle, self.seen_at = "", True, time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"backout-{self._name}", daemon=True)
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """Ask it to stop at the next boundary of a step."""
+        self._stop.request()
+
+    def has_ended(self) -> bool:
+        """Whether no thread works there."""
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        from backout.cli.guard.guard import run_watch
+        from backout.runbook.guard.follow import wait_for_unwatched
+
+        pause_s = _PAUSE_S
+        while not self._stop.requested:
+            self.seen_at = time.monotonic()
+            try:
+                session = self._open_session()
+                wait_for_unwatched(session.tools, session.live.event, self._wait)
+                self.is_idle = False
+                run_watch(session)
+                self.trouble, pause_s = "", _PAUSE_S
+            except Interrupted:
+                if not self._stop.requested:  # a person asked the run to stop, not us
+                    self._rest(_BUSY_S)
+            except Busy as error:
+                self._tell_trouble(error)
+                self._rest(_BUSY_S)
+            except BackoutError as error:
+                self._tell_trouble(error)
+                self._rest(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_S)
+            except Exception as error:  # noqa: BLE001 - a mistake in one environment stops no other one
+                errors.show_unexpected(error, self._shell.output)
+                self.trouble = f"a mistake in backout itself: {error}"
+                self._rest(_LONGEST_S)
+            finally:
+                self.is_idle = True
+            self._shell.output.answered = False  # each watch has its own answer
+
+    def _open_session(self) -> Session:
+        """Return the session, opened once; on duty with the lease of this turn."""
+        from backout.cli.support.session import open_session
+
+        if self._session is None or self._book is None:
+            config = self._shell.config()
+            self._book = self._journal.open(config, self._stop)
+            self._session = open_session(
+                self._shell, config, "guard", ticks=bool(self._shell.flags.verbose), journal=self._book, stop=self._stop
+            )
+        self._book.duty = self._journal.leases.find(self._name)
+        if self._book.duty is None:
+            raise Interrupted("the lease is gone", where=self._name)
+        return self._session
+
+    def _tell_trouble(self, error: BackoutError) -> None:
+        if error.what != self.trouble:
+            errors.show(error, self._shell.output)
+        self.trouble = error.what
+
+    def _wait(self, seconds: float) -> None:
+        """Wait between two looks. Raises Interrupted when it is to stop."""
+        self.trouble, self.seen_at = "", time.monotonic()
+        self._stop.event.wait(seconds)
+        if self._stop.requested:
+            raise Interrupted("the worker stops", where=self._name)
+
+    def _rest(self, seconds: float) -> None:
+        self._stop.event.wait(seconds)
+
+
+def _make_shell(shell: Shell, name: str, say: Reporter) -> Shell:
+    """Return the shell of one environment, whose every line says which one it is."""
+    lines = LabelledStream(lambda text: say.line(name, text))
+    output = Output(lines, lines, shell.redactor, verbose=shell.flags.verbose)
+    made = Shell(shell.environment, output, shell.redactor, io.StringIO(), shell.folder)
+    made.take(**{**shell.flags._asdict(), "environment": name, "json": False, "no_input": True})
+    return made
+
+
+@contextmanager
+def _listening(listen: str | None, worker: Worker, guardings: Mapping[str, Guarding]) -> Iterator[None]:
+    """Answer `/healthz` and `/metrics` in the block, where that is wanted."""
+    if listen is None:
+        yield
+        return
+    from backout.wiring.worker_metrics import serve_metrics
+
+    with serve_metrics(listen, lambda: worker.state, guardings):
+        yield

@@ -1,0 +1,1 @@
+"""A worker: guards environments day and night, and shares them with other workers."""
