@@ -20,14 +20,20 @@ class CutProxy:
     target: int
     port: int = 0
     _is_cut: threading.Event = field(default_factory=threading.Event)
+    _drops: threading.Event = field(default_factory=threading.Event)
 
     def cut(self) -> None:
         """Let what is sent from now on get nowhere; connections stay open, and new ones are accepted."""
         self._is_cut.set()
 
+    def drop(self) -> None:
+        """Close what is open, and every new connection at once."""
+        self._drops.set()
+
     def heal(self) -> None:
         """Forward new connections again; what was open before stays lost."""
         self._is_cut.clear()
+        self._drops.clear()
 
     def serve(self, client: socket.socket) -> None:
         """Forward one connection until it ends or is cut."""
@@ -37,6 +43,8 @@ class CutProxy:
                 for side in ways:
                     ready.register(side, selectors.EVENT_READ)
                 while not self._is_cut.is_set():
+                    if self._drops.is_set():
+                        return
                     for key, _ in ready.select(0.05):
                         assert isinstance(key.fileobj, socket.socket)
                         data = key.fileobj.recv(65536)
@@ -44,10 +52,9 @@ class CutProxy:
                             return
                         if not self._is_cut.is_set():
                             ways[key.fileobj].sendall(data)
-                while True:  # held open, and silent
-                    client.settimeout(None)
-                    if not client.recv(65536):
-                        return
+                client.settimeout(None)
+                while client.recv(65536):  # held open, and silent
+                    pass
 
 
 @contextlib.contextmanager
