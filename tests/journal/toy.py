@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -233,13 +234,21 @@ def move_to_server(path: Path) -> None:
         move(source, target)
 
 
+_MADE: deque[str] = deque()
+_AT_ONCE = 30
+"""So many databases are kept: those of a sweep, one for each moment, would fill the memory that they lie in."""
+
+
 @cache
 def url_of(directory: Path) -> str:
     """Return the connection string of a toy world's database, which is made where it is not there."""
     name = f"toy_{hashlib.sha256(str(directory).encode()).hexdigest()[:20]}"
     server = os.environ[SERVER]
-    with psycopg.connect(server, autocommit=True) as connection, contextlib.suppress(psycopg.Error):
+    with psycopg.connect(server, autocommit=True) as connection, contextlib.suppress(psycopg.errors.DuplicateDatabase):
         connection.execute(f"CREATE DATABASE {name}".encode())
+        _MADE.append(name)
+        if len(_MADE) > _AT_ONCE:
+            connection.execute(f"DROP DATABASE {_MADE.popleft()} WITH (FORCE)".encode())
     return f"{server.rpartition('/')[0]}/{name}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash, dies_at
+from journal_engines import on_both
 from shifted import NAME, held
 from values import replace
 
@@ -236,6 +237,7 @@ def test_what_was_accepted_is_so_in_the_next_watch_of_the_version(story: Story) 
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_while_a_shift_is_accepted(quick_path: Path) -> None:
     """Whatever the moment: the same command typed again marks the version stable, or says that it is."""
     for moment in range(3, 200, by_extent(5, 3, proof=1)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from canaries import CANARIES, leaks_below
+from journal_engines import on_both
 from pushing import Missing, push
 from ramped import Ramped
 from values import replace
@@ -115,10 +116,10 @@ def moments(path: Path, procedure: Callable[..., object]) -> int:
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)], indirect=True)
+@on_both
 @pytest.mark.parametrize(("name", "procedure"), [("rollback", roll_back), ("guard", watch)])
 def test_crash_at_every_moment_then_again(
-    engine: str, quick_path: Path, name: str, procedure: Callable[..., object], proof: Record
+    quick_path: Path, name: str, procedure: Callable[..., object], proof: Record
 ) -> None:
     """Whatever the moment of the crash, the same command typed again brings the same end."""
     total = moments(quick_path / "whole.sqlite", procedure)
@@ -185,6 +186,7 @@ def find_first_effect(tools: Toolbox, run: str) -> int | None:
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_while_a_plan_waits_for_its_approval(quick_path: Path, proof: Record) -> None:
     """Whatever the moment: approved once, nothing changed before that, and the same end."""
 
@@ -217,6 +219,7 @@ def test_crash_while_a_plan_waits_for_its_approval(quick_path: Path, proof: Reco
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_while_a_run_is_paused(quick_path: Path, proof: Record) -> None:
     """Whatever the moment: paused once, each effect once, and the same end."""
     count = CrashAt()
@@ -251,6 +254,7 @@ def bless(tools: Toolbox) -> object:
 
 @pytest.mark.long
 @pytest.mark.proof
+@on_both
 def test_crash_while_a_version_is_marked_stable(quick_path: Path, proof: Record) -> None:
     """Whatever the moment: marked once in the journal, told once at the provider, and no traffic was moved."""
 
@@ -290,6 +294,7 @@ def is_over(story: Story) -> bool:
 
 @pytest.mark.long
 @pytest.mark.proof
+@on_both
 def test_crash_twice_in_the_same_run(quick_path: Path) -> None:
     """A second crash while resuming changes nothing about the end."""
     total = moments(quick_path / "whole.sqlite", roll_back)
@@ -323,6 +328,7 @@ def go_on(story: Ramped) -> None:
 
 @pytest.mark.long
 @pytest.mark.proof
+@on_both
 def test_crash_while_a_version_is_moved_up(quick_path: Path, proof: Record) -> None:
     """Whatever the moment: each step of the ramp is made once, in its order, and the version ends up stable."""
     count = CrashAt()
@@ -348,6 +354,7 @@ def test_crash_while_a_version_is_moved_up(quick_path: Path, proof: Record) -> N
 
 @pytest.mark.long
 @pytest.mark.proof
+@on_both
 def test_crash_while_a_ramp_is_taken_back(quick_path: Path, proof: Record) -> None:
     """A version that breaks at 50 %, whatever the moment: straight back to the old one by one activation."""
     count = CrashAt()
@@ -380,6 +387,7 @@ def apart(path: Path) -> Missing:
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("way", "begin"), [("on the newest version", Missing), ("apart from it", apart)])
+@on_both
 def test_crash_while_secrets_are_set(
     quick_path: Path, way: str, begin: Callable[[Path], Missing], proof: Record
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash, dies_at
+from journal_engines import on_both
 from values import replace
 
 from backout.analysis.history.marks import read_marks
@@ -146,6 +147,7 @@ def test_a_cut_over_that_is_older_is_left_alone(story: HeldBack) -> None:
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_while_the_old_version_is_held_back(quick_path: Path) -> None:
     """Whatever the moment: each step once, in its order."""
     for moment in sampled(1200, 300, 80):

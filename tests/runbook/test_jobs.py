@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import dies_at
+from journal_engines import on_both
 from ramped import Ramped
 
 from backout.errors import PartlyDone, ProviderUnavailable, WorldMoved
@@ -204,6 +205,7 @@ def list_moments(story: Working) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.rotating("crash sweeps", 3)
+@on_both
 def test_a_crash_at_every_moment_then_again_moves_them_once(quick_path: Path) -> None:
     """Each moment around a call to the workers, and samples of the others: same end, never two versions at once."""
     names = list_moments(Working(quick_path / "whole.sqlite").begin())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash, dies_at
+from journal_engines import on_both
 from shifted import ASKED, ME, Paired, denied, gone
 from values import replace
 
@@ -316,6 +317,7 @@ def test_an_answer_that_was_lost_makes_no_second_deployment(tmp_path: Path) -> N
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_while_both_are_asked(quick_path: Path) -> None:
     """Whatever the moment: one deployment that asks, one switch back, one report."""
     for moment in sampled(400, 80, 20):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from journal_engines import on_both
 from recovery_story import (
     Night,
     check_closed,
@@ -82,6 +83,7 @@ def is_over(night: Night) -> bool:
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_at_every_moment_then_again(quick_path: Path, proof: Record) -> None:
     """Whatever the moment, the command typed again brings the same end, and each effect once."""
     total = count_moments(quick_path / "whole")
@@ -102,6 +104,7 @@ def test_crash_at_every_moment_then_again(quick_path: Path, proof: Record) -> No
 
 
 @pytest.mark.proof
+@on_both
 def test_crash_at_every_moment_then_taken_back(quick_path: Path, proof: Record) -> None:
     """Whatever phase it came to, an undo brings back what was there before."""
     total = count_moments(quick_path / "whole")

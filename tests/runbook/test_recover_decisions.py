@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from journal_engines import on_both
 from recovery_story import ASK, Night, check_closed, check_recovered, recover
 
 from backout.errors import DecisionNeeded, Paused
@@ -148,6 +149,7 @@ def test_one_that_is_paused_inside_its_fence_stays_closed(quick_path: Path) -> N
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("name", "procedure"), [("approved", approve_and_recover), ("paused", pause_and_recover)])
+@on_both
 def test_crash_at_every_moment_then_again(
     quick_path: Path, name: str, procedure: Callable[[RecoverTools], Run], proof: Record
 ) -> None:

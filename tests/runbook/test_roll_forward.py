@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from journal_engines import on_both
 from values import replace
 
 from backout.errors import BackoutError, CommandFailed, DecisionNeeded, PartlyDone, Refused, UsageError, WorldMoved
@@ -300,6 +301,7 @@ def test_a_crash_behind_the_deployment_asks_a_person(story: Forward) -> None:
 
 
 @pytest.mark.proof
+@on_both
 def test_a_crash_at_every_moment_then_again(quick_path: Path) -> None:
     """The same end, and one deployment, whatever the moment; a person decides only where nobody else can know."""
 

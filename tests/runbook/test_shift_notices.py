@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import dies_at
+from journal_engines import on_both
 from shifted import ASKED, NAME, Paired, gone, held
 from values import replace
 
@@ -44,6 +45,7 @@ def test_a_shift_that_holds_is_told_at_once_and_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
+@on_both
 def test_a_watch_that_is_taken_up_again_tells_it_no_second_time(quick_path: Path) -> None:
     """Whatever the moment of the crash: told when it is established, and at the end; the journal knows it."""
     for moment in sampled(900, 150, 40):

@@ -14,7 +14,7 @@ from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +38,16 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     else:
         monkeypatch.delenv(toy.SERVER, raising=False)
     return str(request.param)
+
+
+_ON_SERVER = pytest.param("postgres", marks=(pytest.mark.long, pytest.mark.rotating("crash sweeps", 3)))
+
+
+def on_both(test: Callable[..., None]) -> Callable[..., None]:
+    """Have a sweep over moments of a crash tried with a file, and in `make test-all` with a server as well."""
+    swept = pytest.mark.parametrize("engine", ["sqlite", _ON_SERVER], indirect=True)(test)
+    marked: Callable[..., None] = pytest.mark.usefixtures("engine")(swept)
+    return marked
 
 
 @pytest.fixture

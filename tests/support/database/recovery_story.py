@@ -25,7 +25,7 @@ from backout.runbook.recover.tools import RecoverTools
 from backout.runbook.recover.undo import end_run, find_undoable, give_back, prepare_undo
 from backout.runbook.recovery.points import mark_recovery_point
 
-from line import POLICY, equip, toolbox
+from line import POLICY, begin_on_server, equip, toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,6 +71,7 @@ class Night:
     through: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        begin_on_server(self.folder / "journal.sqlite")
         world = self.world
         world.traffic_rule = make_steady(30)
         world.health_rule = self._health

@@ -86,10 +86,20 @@ def toolbox(
 def open_journal(
     world: World, path: Path, crash_point: Callable[[str], None] | None, approvals: Mapping[str, Any]
 ) -> StoredJournal:
-    """Return the journal in that file, or in the database of its own that it was moved to."""
-    if toy.SERVER in os.environ and toy.was_moved(path):
+    """Return the journal in that file, or in the database of its own that it was moved to or began in."""
+    if toy.SERVER in os.environ and (_mark_of(path).exists() or toy.was_moved(path)):
         return toy.journal_in(path.with_suffix(""), clock=world.clock, crash_point=crash_point, **approvals)
     return SqliteJournal(path, world.clock, crash_point=crash_point, **approvals)
+
+
+def begin_on_server(path: Path) -> None:
+    """Have a journal that nobody has written into yet be in a database from its beginning, where a test says so."""
+    if toy.SERVER in os.environ:
+        _mark_of(path).touch()
+
+
+def _mark_of(path: Path) -> Path:
+    return path.with_suffix(".on-server")
 
 
 def _rollback_tools(world: World) -> RollbackTools:

@@ -15,7 +15,7 @@ from backout.providers.memory.rules import make_health
 from backout.runbook.procedures import Actions
 from backout.runbook.secrets.secrets import PushAsk, prepare_push
 
-from line import SERVICES, toolbox
+from line import SERVICES, begin_on_server, toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ class Missing:
     live: Version = field(init=False)
 
     def __post_init__(self) -> None:
+        begin_on_server(self.path)
         world = self.world
         world.traffic_rule = make_steady(30)
         self.good = world.upload("good", secrets={"JWT_SECRET": "of then"})
