@@ -92,6 +92,7 @@ from backout.ports.platform import (
     VendorStatus,
     Versions,
 )
+from backout.ports.ranges import RangeClaims, Ranges
 from backout.ports.restore import (
     CopyComparer,
     DatabaseServer,
@@ -158,6 +159,8 @@ __all__ = [
     "Probe",
     "ProviderClock",
     "Queues",
+    "RangeClaims",
+    "Ranges",
     "ReadCaches",
     "ReadsBeside",
     "Releases",

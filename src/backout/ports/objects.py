@@ -107,6 +107,10 @@ class ChangeNotes(Protocol):
         """Keep what became of the changes from a place on."""
         ...
 
+    def is_settled(self, run: str, begin: int, number: int) -> bool:
+        """Whether it is kept what became of each of so many changes from a place on."""
+        ...
+
     def find(self, run: str, keys: Sequence[str]) -> Mapping[str, tuple[ObjectChange, Carried | None]]:
         """Return the changes of these objects and what became of each, by key; an object without one is left out."""
         ...

@@ -31,6 +31,7 @@ Examples:
   backout objects restore --to 14:03 --until 14:20 -e production -m "a bad import"
   backout objects restore --to "20 minutes ago" --prefix models/ -e production
   backout objects restore -e production            # goes on with an interrupted one
+  backout objects restore --to 14:03 --spread -e production   # with the workers of other machines
   backout objects restore --undo -e production
 """,
 )
@@ -41,6 +42,9 @@ Examples:
     "--undo",
     is_flag=True,
     help="Take the newest restore back, but for what was written since: also one that was interrupted.",
+)
+@click.option(
+    "--spread", is_flag=True, help="Leave ranges of a thousand objects to the workers of other machines as well."
 )
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @BREAK_GLASS
@@ -54,6 +58,7 @@ def restore(
     until: str | None,
     prefix: str | None,
     undo: bool,
+    spread: bool,
     message: str | None,
     dry_run: bool,
     typed: str | None,
@@ -70,7 +75,11 @@ def restore(
 
     config = shell.config()
     stop = _make_stop(shell)
-    tools, live = open_object_tools(shell, stop)
+    tools, live = open_object_tools(shell, stop, is_spread=spread)
+    if spread:
+        from backout.wiring.tasks import prepare_tables
+
+        prepare_tables(config)
     unfinished = _find_unfinished(tools) if undo or not dry_run else None
     if undo:
         if to or until or prefix:
@@ -168,14 +177,17 @@ def _make_stop(shell: Shell) -> StopRequest:
     return Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
 
 
-def open_object_tools(shell: Shell, stop: StopRequest | None = None) -> tuple[ObjectTools, Live]:
+def open_object_tools(
+    shell: Shell, stop: StopRequest | None = None, *, is_spread: bool = False
+) -> tuple[ObjectTools, Live]:
     """Return the ports, and what shows the steps."""
     from backout.cli.guard.live import Live
     from backout.cli.objects.meter import Meter
     from backout.wiring.objects import make_object_tools
 
     live = Live(shell.output, "objects")
-    return make_object_tools(shell.config(), stop, Meter(live).show), live
+    tools = make_object_tools(shell.config(), stop, Meter(live).show, is_spread=is_spread, say=shell.output.say)
+    return tools, live
 
 
 def _drive(shell: Shell, tools: ObjectTools, live: Live, stop: StopRequest, run: str) -> Run:

@@ -85,6 +85,12 @@ class FileChangeNotes:
         with self._open(run) as file:
             file.executemany("UPDATE changes SET carried = ? WHERE place = ?", rows)
 
+    def is_settled(self, run: str, begin: int, number: int) -> bool:
+        """Whether it is kept what became of each of so many changes from a place on."""
+        query = "SELECT count(*) FROM changes WHERE place >= ? AND place < ? AND carried IS NULL"
+        with self._open(run) as file:
+            return not file.execute(query, (begin, begin + number)).fetchone()[0]
+
     def find(self, run: str, keys: Sequence[str]) -> Mapping[str, tuple[ObjectChange, Carried | None]]:
         """Return the changes of these objects and what became of each, by key; an object without one is left out."""
         marks = ", ".join("?" * len(keys))

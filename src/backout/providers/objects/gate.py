@@ -13,9 +13,13 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from backout.providers.retry import CallFailed
+
+
+def _allow() -> None:
+    """Let any call be made."""
 
 
 class Gate:
@@ -24,9 +28,13 @@ class Gate:
     Args:
         first: the number to begin with.
         most: it never grows beyond.
+
+    Attributes:
+        check: is called before each call; raises where no more may be made.
     """
 
     def __init__(self, first: int = 16, most: int = 128) -> None:
+        self.check: Callable[[], None] = _allow
         self._limit = float(first)
         self._steady = float(most)
         self._most = most
@@ -46,6 +54,7 @@ class Gate:
             self._changed.wait_for(lambda: self._inside < self.limit)
             self._inside += 1
         try:
+            self.check()
             yield
         except BaseException:
             self._leave()

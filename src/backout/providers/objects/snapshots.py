@@ -313,6 +313,7 @@ class SnapshotVersions:
                 if found != change.found:
                     return _leave(change)
                 maybe_made = False
+                history.gate.check()
                 copied = self._copy_back(change.key, change.version_id, change.size_bytes)
             except (ProviderRejected, S3Denied) as refused:
                 return Carried(Outcome.FAILED, why=refused.what, maybe_made=maybe_made)
@@ -323,6 +324,7 @@ class SnapshotVersions:
             return Carried(as_wanted, ABSENT)
         if found != change.found:
             return _leave(change)
+        self._history.gate.check()
         self._history.client.delete(self._history.bucket, change.key)
         return Carried(Outcome.DONE, ABSENT)
 

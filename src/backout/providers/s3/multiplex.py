@@ -53,6 +53,10 @@ class Pace(Protocol):
         """Hear of a work that ended well."""
         ...
 
+    def check(self) -> None:
+        """Raise BackoutError where no more calls may be made: those on their way are cut off."""
+        ...
+
 
 class Multiplexer:
     """Makes the calls of many works at once; made by `S3Client.multiplex`."""
@@ -255,11 +259,12 @@ class _Run(Generic[R]):
         return wire
 
     def _send(self, wire: _Wire[R], task: _Task[R]) -> None:
+        self._busy.add(wire)
+        self._pace.check()
         call, now = task.exchange.call, time.monotonic()
         wire.task, wire.answer, wire.received = task, Answer(call.method), 0
         wire.deadline = now + (task.exchange.total_s or self._settings.total_s)
         wire.quiet_by = now + self._settings.timeout_s
-        self._busy.add(wire)
         try:
             wire.unsent = self._transport.make_request(call)
             self._send_more(wire)

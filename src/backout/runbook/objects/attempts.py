@@ -28,15 +28,30 @@ class AtWork:
 
     Args:
         attempts: those on the same changes that did not come to their end.
+        end: up to where changes may have been made: of a restore that is, or was, spread over several machines.
     """
 
-    def __init__(self, clock: Clock, context: StepContext, begin: int, attempts: Sequence[Attempt] = ()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        context: StepContext,
+        begin: int,
+        attempts: Sequence[Attempt] = (),
+        *,
+        end: int | None = None,
+    ) -> None:
         self._clock = clock
         self._context = context
         self._begin = begin
+        self._end = end
         self._before: list[Json] = [[each.began, each.until] for each in attempts]
         self._began = clock.now()
         self._record(self._began)
+
+    def move(self, begin: int, end: int, began: float) -> None:
+        """Record that the work is on the changes between two places by now, and since when it is."""
+        self._begin, self._end, self._began = begin, end, began
+        self._record(self._clock.now())
 
     def go_on(self) -> None:
         """Record that it still is, every few seconds."""
@@ -46,7 +61,8 @@ class AtWork:
 
     def _record(self, now: float) -> None:
         self._recorded = now
-        self._context.progress({"done": self._begin, "at_work": [*self._before, [self._began, now]]})
+        spread: Mapping[str, Json] = {} if self._end is None else {"begun": self._end}
+        self._context.progress({"done": self._begin, **spread, "at_work": [*self._before, [self._began, now]]})
 
 
 def read_attempts(tools: ObjectTools, progress: Iterable[Mapping[str, Json]]) -> tuple[Attempt, ...]:

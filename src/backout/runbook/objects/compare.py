@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from backout.ports import BucketVersions, StepContext
     from backout.runbook.objects.tools import ObjectTools
 
-CHUNK: Final = 1000
-"""How many changes of a restore are recorded as done at a time."""
 READ_AT_MOST_BYTES: Final = 1_000_000_000
 """What is read in all of objects whose content the store's own words do not tell."""
 _LOOKED_AT: Final = 60

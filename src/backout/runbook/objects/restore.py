@@ -28,7 +28,9 @@ from backout.plan.target import parse_time
 from backout.ports import Action, AnyAction, Done, NotDone
 from backout.runbook.action_table import ActionTable
 from backout.runbook.objects.attempts import AtWork, list_given_up, measure_skew, read_attempts
-from backout.runbook.objects.compare import CHUNK, CompareObjects, count_noted, find_survey
+from backout.runbook.objects.before import read_before, remove_left
+from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
+from backout.runbook.objects.spread import SpreadRestore
 from backout.runbook.objects.tools import ObjectTools
 from backout.runbook.objects.undo import UndoObjects
 
@@ -37,9 +39,10 @@ if TYPE_CHECKING:
 
     from backout.model.objects.checks import BucketFacts
     from backout.model.objects.surveys import ObjectSurvey
-    from backout.model.objects.versions import Carried, ObjectChange
+    from backout.model.objects.versions import Attempt, Carried, ObjectChange
     from backout.model.plan import Plan
-    from backout.ports import Probe, Snapshots, StepContext
+    from backout.ports import BucketVersions, Probe, Snapshots, StepContext
+    from backout.runbook.objects.before import Before
 
 _SKEW_IGNORED_S: Final = 1.5
 """A store tells its clock in whole seconds, and the answer takes a while."""
@@ -187,22 +190,37 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
     def do(self, args: RestoreObjectsStep, context: StepContext) -> RestoreObjectsResult:
         """Return {undeleted, changed, removed, same, newer, failed, failures}."""
         tools, run = self._tools, context.run
-        total, last = count_noted(tools, run), context.last_progress()
-        begin = 0 if last is None else decode_values(last["done"], int)
-        begun, survey = [] if last is None else [last], find_survey(tools, run)
-        is_undo = isinstance(survey, UndoObjectsStep)  # what was written since the restore stays: each is looked at
-        given_up = list_given_up(tools, survey.of, RestoreObjectsStep) if isinstance(survey, UndoObjectsStep) else []
-        bucket = tools.versions(survey.prefix, survey.moment)
-        others, attempts = read_attempts(tools, given_up), read_attempts(tools, begun)
-        work = AtWork(tools.clock, context, begin, attempts)
-        while begin < total:
-            changes = tools.notes.read(run, begin, CHUNK)
-            tell = partial(self._tell, work, begin, total)
-            carried = bucket.carry_out(changes, again=is_undo, attempts=(*others, *attempts), hear=tell)
-            tools.notes.settle(run, begin, carried)
-            begin, attempts = begin + len(changes), ()
-            work = AtWork(tools.clock, context, begin)
+        count_noted(tools, run)
+        last, order = context.last_progress(), find_survey(tools, run)
+        is_undo = isinstance(order, UndoObjectsStep)  # what was written since the restore stays: each is looked at
+        given_up = list_given_up(tools, order.of, RestoreObjectsStep) if isinstance(order, UndoObjectsStep) else []
+        before, others = read_before(tools, run, last), read_attempts(tools, given_up)
+        if tools.is_spread:
+            SpreadRestore(tools, context, order, before, again=is_undo, others=others).restore()
+        else:
+            bucket = tools.versions(order.prefix, order.moment)
+            self._restore(context, bucket, before, again=is_undo, others=others)
+            if before.is_spread:
+                remove_left(tools, run)
         return _count(tools.notes.settled(run))
+
+    def _restore(
+        self, context: StepContext, bucket: BucketVersions, before: Before, *, again: bool, others: tuple[Attempt, ...]
+    ) -> None:
+        tools, run, begin = self._tools, context.run, before.done
+        total = count_noted(tools, run)
+        while begin < total:
+            is_begun = begin < before.end
+            end = before.end if is_begun and before.is_spread else None
+            work = AtWork(tools.clock, context, begin, before.attempts if is_begun else (), end=end)
+            if not (is_begun and tools.notes.is_settled(run, begin, tools.chunk)):
+                changes = tools.notes.read(run, begin, tools.chunk)
+                tell = partial(self._tell, work, begin, total)
+                attempts = (*others, *before.find_attempts(begin))
+                carried = bucket.carry_out(changes, again=again, attempts=attempts, hear=tell)
+                tools.notes.settle(run, begin, carried)
+            begin = min(total, begin + tools.chunk)
+        AtWork(tools.clock, context, begin)
 
     def _tell(self, work: AtWork, begin: int, total: int, done: int) -> None:
         self._tools.progress(ObjectProgress("restoring", begin + done, total))

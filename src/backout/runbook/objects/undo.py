@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backout.analysis.objects.survey import Surveying
@@ -20,7 +21,8 @@ from backout.model.steps.objects import (
 from backout.plan.objects import get_environment, get_order, name_lane, plan_undo
 from backout.ports import Action, find_result, list_progress
 from backout.runbook.objects.attempts import AtWork, list_given_up, read_attempts
-from backout.runbook.objects.compare import CHUNK, count_noted, find_survey
+from backout.runbook.objects.before import read_before, remove_left
+from backout.runbook.objects.compare import count_noted, find_survey
 
 if TYPE_CHECKING:
     from backout.model.incident.incident import Run
@@ -123,14 +125,24 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
         interrupted = tools.runs.find(run)
         assert interrupted is not None
         told = list_progress(tools.journal, interrupted, RestoreObjectsStep)
-        if not told or (begin := decode_values(told[-1]["done"], int)) >= count_noted(tools, run):
+        if not told or decode_values(told[-1]["done"], int) >= (total := count_noted(tools, run)):
             return
-        survey = find_survey(tools, run)
-        changes = tools.notes.read(run, begin, CHUNK)
+        order, left = find_survey(tools, run), read_before(tools, run, told[-1])
         last = context.last_progress()
         begun = read_attempts(tools, [] if last is None else [last])
-        before = read_attempts(tools, [*told[-1:], *list_given_up(tools, run, UndoObjectsStep)])
-        work = AtWork(tools.clock, context, begin, begun)
-        bucket = tools.versions(survey.prefix, survey.moment)
-        carried = bucket.carry_out(changes, again=True, attempts=(*before, *begun), hear=lambda _done: work.go_on())
-        tools.notes.settle(run, begin, carried)
+        given_up = read_attempts(tools, list_given_up(tools, run, UndoObjectsStep))
+        bucket = tools.versions(order.prefix, order.moment)
+        for begin in range(left.done, min(left.end, total), tools.chunk):
+            if left.is_untouched(begin) or (left.is_spread and tools.notes.is_settled(run, begin, tools.chunk)):
+                continue
+            work = AtWork(tools.clock, context, begin, begun)
+            attempts = (*left.find_attempts(begin), *given_up, *begun)
+            changes = tools.notes.read(run, begin, tools.chunk)
+            carried = bucket.carry_out(changes, again=True, attempts=attempts, hear=partial(_hear, work))
+            tools.notes.settle(run, begin, carried)
+        if left.is_spread:
+            remove_left(tools, run)
+
+
+def _hear(work: AtWork, _done: int) -> None:
+    work.go_on()

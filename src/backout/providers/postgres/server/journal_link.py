@@ -67,10 +67,16 @@ class PostgresLink:
         url: returns the connection string; raises AuthError when this machine does not have it.
         patience_s: how long another writer is waited for, and a statement.
         connect_timeout_s: of each address that the name of the server has.
+        search_path: where names are looked up.
     """
 
     def __init__(
-        self, url: Callable[[], str], *, patience_s: float = 15.0, connect_timeout_s: float = CONNECT_S
+        self,
+        url: Callable[[], str],
+        *,
+        patience_s: float = 15.0,
+        connect_timeout_s: float = CONNECT_S,
+        search_path: str = _SEARCH_PATH,
     ) -> None:
         self._read_url = url
         self._connect_timeout_s = connect_timeout_s
@@ -79,7 +85,7 @@ class PostgresLink:
         milliseconds = f"{round(patience_s * 1000)}"
         self._pins = write_pins(
             {
-                "search_path": _SEARCH_PATH,
+                "search_path": search_path,
                 "lock_timeout": milliseconds,
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": f"{round(_SILENT_S * 1000)}",
@@ -126,6 +132,11 @@ class PostgresLink:
         """Run a statement for each row of values. Raises LinkError."""
         with self._explaining() as connection:
             connection.cursor().executemany(_translate(statement, values), values)
+
+    def lend(self) -> psycopg.Connection[Any]:
+        """Return the connection, for another library's statements in the transaction that was begun here."""
+        assert self._connection is not None
+        return self._connection
 
     def commit(self) -> None:
         """Commit. Raises LinkError: NOT_REACHED when it is not known whether it was."""

@@ -1,0 +1,152 @@
+"""A restore that is spread over processes: one that drives it, and workers; also the script of both.
+
+As a script: `spread_lab.py work FOLDER` takes ranges until it gets SIGTERM, and says what it does in lines;
+`spread_lab.py drive FOLDER TO CHUNK [alone]` restores, or goes on, in ranges of so many objects, and prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from msgspec import structs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.config import Config
+
+URL = "BACKOUT_JOURNAL_URL"
+JOURNAL = f'\n[journal]\nurl_env = "{URL}"\n'
+
+
+def load_config(folder: Path, environment: str | None = None) -> Config:
+    """Return the configuration of a folder, with this process's variables."""
+    from backout import config  # noqa: PLC0415 - the script loads what it needs
+
+    return config.load(config.Environment.read(), start=folder, environment=environment)
+
+
+class Spread:
+    """A folder with the journal on a server, and the processes of a restore.
+
+    Args:
+        folder: its backout.toml names a bucket.
+        url: of the journal's database.
+        chunk: how many objects a range has.
+    """
+
+    def __init__(self, folder: Path, url: str, chunk: int) -> None:
+        self.folder, self.url, self.chunk = folder, url, chunk
+        with (folder / "backout.toml").open("a", encoding="utf-8") as file:
+            file.write(JOURNAL)
+
+    def _start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, __file__, *words],
+            env={**os.environ, URL: self.url, "HISTORY_KEY": "k" * 40},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def working(self, number: int) -> Iterator[list[subprocess.Popen[str]]]:
+        """Run workers that take ranges, each once it says that it does; they are ended, and have said nothing else."""
+        workers = [self._start("work", str(self.folder)) for _ in range(number)]
+        try:
+            for each in workers:
+                assert each.stdout is not None
+                line = each.stdout.readline()
+                assert "taking ranges" in line, line + each.communicate()[1]
+            yield workers
+        finally:
+            for each in workers:
+                each.send_signal(signal.SIGCONT)
+                each.terminate()
+            for each in workers:
+                try:
+                    each.wait(60)
+                except subprocess.TimeoutExpired:
+                    each.kill()
+                each.communicate()
+
+    def drive(self, to: str, *more: str) -> subprocess.Popen[str]:
+        """Begin to restore to a moment, or go on."""
+        return self._start("drive", str(self.folder), to, str(self.chunk), *more)
+
+    def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what the journal's database says."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def list_taken(self) -> dict[int, tuple[str, int]]:
+        """Return the ranges that somebody has now, by number: the pid of who, and how many of its changes are done."""
+        try:
+            rows = self.ask("SELECT number, worker, done FROM backout_tasks.range WHERE worker <> ''")
+        except psycopg.errors.UndefinedTable:
+            return {}
+        return {number: (worker.split()[1], done) for number, worker, done in rows}
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for who drives a restore, and return what it says."""
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, (process.returncode, out, err)
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return found
+
+
+def work(folder: Path) -> None:
+    """Take ranges until SIGTERM."""
+    from backout.wiring.tasks import run_tasks  # noqa: PLC0415
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    say = threading.Lock()
+
+    def tell(text: str) -> None:
+        with say:
+            print(text, flush=True)
+
+    thread = threading.Thread(target=run_tasks, args=(load_config(folder), stop, tell))
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+
+
+def drive(folder: Path, to: str, chunk: int, *, is_spread: bool) -> None:
+    """Restore, or go on with what was interrupted."""
+    from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep  # noqa: PLC0415
+    from backout.ports import find_result  # noqa: PLC0415
+    from backout.runbook.objects.restore import ObjectActions, prepare  # noqa: PLC0415
+    from backout.wiring.objects import make_object_tools  # noqa: PLC0415
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    tools = make_object_tools(load_config(folder, "staging"), None, is_spread=is_spread, say=say)
+    tools = structs.replace(tools, chunk=chunk)
+    unfinished = [each for each in tools.runs.runs("staging/objects")[:1] if not each.state.is_over]
+    run = unfinished[0].id if unfinished else tools.journal.submit(prepare(tools, to, None, ""), actor="t", reason="t")
+    tools.journal.drive(run, ObjectActions(tools), actor="t")
+    restored = find_result(tools.runs, run, RestoreObjectsStep)
+    compared = find_result(tools.runs, run, CompareObjectsStep)
+    assert restored is not None
+    assert compared is not None
+    print(json.dumps({"run": run, "restored": restored.to_json(), "compared": compared.compared.to_json()}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "work":
+        work(Path(sys.argv[2]))
+    else:
+        drive(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), is_spread=len(sys.argv) == 5)
