@@ -1,11 +1,9 @@
-"""A restore of objects that several processes work on: the same as by one, also when one is killed, or stopped and woken."""
+"""A restore of objects by several processes: the same as by one, also when one is killed, or stopped and woken."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +18,10 @@ from polling import until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["journal_server"]
-
-CHUNK = 15
 
 
 @pytest.fixture(scope="module")
@@ -35,41 +31,41 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 class Slow:
-    """A store that is asked through a proxy: each change takes a while, and none passes while it is `shut`."""
+    """A store that is asked through a proxy, which lets changes pass as the test has it."""
 
     def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.changes = 0
-        self.passing = 10**9
-        self.pause_s = 0.02
+        self._passing = threading.Condition()
+        self._left: float = float("inf")
 
-    def shut(self, after: int) -> None:
-        """Let only so many more changes pass."""
-        self.changes, self.passing = 0, after
-        self.gate.clear()
+    def shut(self) -> None:
+        """Keep every change that comes from now on waiting."""
+        self._left = 0
+
+    def let(self, changes: float = float("inf")) -> None:
+        """Let so many more pass, or all."""
+        with self._passing:
+            self._left += changes
+            self._passing.notify_all()
 
     def refuse(self, method: str, _path: str) -> None:
         if method in ("PUT", "DELETE"):
-            time.sleep(self.pause_s)
-            self.changes += 1
-            if self.changes > self.passing:
-                self.gate.wait(300)
+            with self._passing:
+                self._passing.wait_for(lambda: self._left > 0, 300)
+                self._left -= 1
 
 
 class Lab:
     """A damaged bucket behind a slow proxy, with its journal on a server."""
 
-    def __init__(self, store: Store, folder: Path, server: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
-        monkeypatch.setenv(toy.SERVER, server)
+    def __init__(self, store: Store, folder: Path, objects: int, chunk: int) -> None:
         self.slow, self.store = Slow(), store
         self._proxy = open_proxy(store.access["endpoint"], self.slow.refuse)
         self.endpoint = self._proxy.__enter__()
-        self.damaged = Damaged(store, folder, endpoint=self.endpoint, **more)
-        self.spread = Spread(folder, toy.url_of(folder), CHUNK)
+        self.damaged = Damaged(store, folder, versions=True, objects=objects, endpoint=self.endpoint)
+        self.spread = Spread(folder, toy.url_of(folder), chunk)
 
     def close(self) -> None:
-        self.slow.gate.set()
+        self.slow.let()
         self._proxy.__exit__(None, None, None)
 
     def check(self, found: dict[str, Any]) -> None:
@@ -89,31 +85,141 @@ class Lab:
         ]
         return len(versions) - self.damaged.objects - self.damaged.objects // 3
 
-    def take_part(self, workers: list[subprocess.Popen[str]]) -> dict[int, int]:
-        """Return how many ranges each of these processes has now, by pid."""
-        taken = [int(pid) for pid, _ in self.spread.list_taken().values()]
-        return {each.pid: taken.count(each.pid) for each in workers}
+    def list_busy(self, done: int = 0) -> set[int]:
+        """Return the pids of those who have a range now, so many of its changes done, and some not."""
+        return {pid for pid, made in self.spread.list_taken().values() if done <= made < self.spread.chunk}
+
+    def wait_for_all(self, *processes: subprocess.Popen[str]) -> None:
+        """Wait until each has a range, while the store lets no change pass."""
+        until(lambda: {each.pid for each in processes} <= self.list_busy(), 60, "each process has a range")
+
+    def bring_into(self, process: subprocess.Popen[str]) -> None:
+        """Let changes pass until the process has made some of its range, and not all."""
+
+        def is_inside() -> bool:
+            if process.pid in self.list_busy(done=1):
+                return True
+            self.slow.let(1)
+            return False
+
+        until(is_inside, 60, "it is inside of a range", 0.3)
 
 
 @pytest.fixture
-def lab(store: Store, tmp_path: Path, journal_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    found = Lab(store, tmp_path, journal_server, monkeypatch, versions=True, objects=180)
-    yield found
-    found.close()
+def open_lab(
+    store: Store, tmp_path: Path, journal_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Lab]]:
+    monkeypatch.setenv(toy.SERVER, journal_server)
+    opened: list[Lab] = []
+
+    def open_one(objects: int = 180, chunk: int = 15) -> Lab:
+        opened.append(Lab(store, tmp_path, objects, chunk))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
 
 
-def wait_for_all(lab: Lab, workers: list[subprocess.Popen[str]]) -> None:
-    """Wait until each of these has a range while the store lets nothing pass."""
-    until(lambda: all(lab.take_part(workers).values()), 60, "each worker has a range")
-
-
-def test_two_workers_and_the_driver_restore_what_one_does(lab: Lab) -> None:
+def test_two_workers_and_the_driver_restore_what_one_does(open_lab: Callable[..., Lab]) -> None:
     """Each of the three has a range at once; what each brought back is noted once, and copied once."""
-    lab.slow.shut(after=5)
+    lab = open_lab()
+    lab.slow.shut()
     with lab.spread.working(2) as workers:
         driver = lab.spread.drive(lab.damaged.to)
-        wait_for_all(lab, [*workers, driver])
-        lab.slow.gate.set()
-        found = finish(driver)
-    lab.check(found)
+        lab.wait_for_all(*workers, driver)
+        lab.slow.let()
+        lab.check(finish(driver))
     assert lab.count_copies() == lab.damaged.objects // 3, "each was copied once"
+
+
+@pytest.mark.long
+def test_of_four_workers_one_is_killed_in_the_middle_of_a_range(open_lab: Callable[..., Lab]) -> None:
+    """Another goes on with its range, and tells what the dead one had made from what is to be made."""
+    lab = open_lab(objects=360, chunk=15)
+    lab.slow.shut()
+    with lab.spread.working(4) as workers:
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(*workers, driver)
+        lab.bring_into(workers[1])
+        workers[1].kill()
+        lab.slow.let()
+        lab.check(finish(driver))
+    assert lab.count_copies() == lab.damaged.objects // 3, "each was copied once"
+
+
+@pytest.mark.long
+def test_a_worker_that_was_stopped_and_is_woken_changes_nothing_more(open_lab: Callable[..., Lab]) -> None:
+    """The rest of its range was done by another, and the application has written every object since."""
+    lab = open_lab(objects=180, chunk=40)  # more than it has calls on their way at once
+    lab.slow.shut()
+    with lab.spread.working(2) as workers:
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(*workers, driver)
+        lab.bring_into(workers[0])
+        workers[0].send_signal(signal.SIGSTOP)
+        lab.slow.let()
+        lab.check(finish(driver))
+        for number in range(lab.damaged.objects):
+            lab.damaged.put(f"m/{number:04}", b"since the restore")
+        written = lab.store.list_live(lab.damaged.bucket)
+        workers[0].send_signal(signal.SIGCONT)
+        workers[0].terminate()
+        assert workers[0].wait(120) == 0
+        assert lab.store.list_live(lab.damaged.bucket) == written
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["spread", "alone"])
+def test_a_driver_that_was_killed_is_followed_by_another(open_lab: Callable[..., Lab], how: str) -> None:
+    """What the workers had finished is taken over; what they were at is looked at first, by several or by one."""
+    lab = open_lab()
+    lab.slow.shut()
+    with lab.spread.working(2) as workers:
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(*workers, driver)
+        lab.bring_into(workers[0])
+        driver.kill()
+        driver.communicate()
+        lab.slow.let()
+        lab.check(finish(lab.spread.drive("", how)))
+    assert lab.count_copies() == lab.damaged.objects // 3, "each was copied once"
+
+
+@pytest.mark.long
+def test_a_restore_whose_driver_was_killed_is_taken_back(open_lab: Callable[..., Lab]) -> None:
+    """What was done by any machine is taken back, and its workers do not go on with it."""
+    lab = open_lab()
+    before = lab.store.list_live(lab.damaged.bucket)
+    lab.slow.shut()
+    with lab.spread.working(2) as workers:
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(*workers, driver)
+        lab.bring_into(workers[0])
+        driver.kill()
+        driver.communicate()
+        lab.slow.let()
+        found = finish(lab.spread.drive("", "undo"))
+        assert found["compared"]["verified"] is True
+        assert found["restored"]["failures"] == 0
+    assert lab.store.list_live(lab.damaged.bucket) == before
+    assert lab.spread.ask("SELECT count(*) FROM backout_tasks.range") == [(0,)]
+
+
+@pytest.mark.long
+def test_a_worker_whose_connections_are_cut_and_whose_job_is_lost(open_lab: Callable[..., Lab]) -> None:
+    """It connects again by itself; a range whose job nobody finds is done all the same."""
+    lab = open_lab()
+    lab.slow.shut()
+    with lab.spread.working(2) as workers:
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(*workers, driver)
+        lab.spread.ask("DELETE FROM backout_tasks.procrastinate_jobs RETURNING id")
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backout worker'"
+        assert lab.spread.ask(cut)
+        lab.slow.let()
+        lab.check(finish(driver))
+        for each in workers:
+            each.terminate()
+            out, err = each.communicate(timeout=600)
+            assert (each.returncode, out.count("taking ranges"), err) == (0, 1, ""), "once more since it was cut"

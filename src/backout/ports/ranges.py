@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class RangeClaims(Protocol):
     """What a worker does with a range. Everything raises ProviderUnavailable: the journal's server does not answer."""
 
-    def claim(self, run: str, number: int | None, worker: str, *, place: str) -> Claimed | None:
+    def claim(self, run: str, first: int | None, worker: str, *, place: str) -> Claimed | None:
         """Take a range that nobody has, of the lease that its run is driven with now; None: there is none.
 
         Args:
-            number: None: any one of the run.
+            first: None: any one of the run.
             place: of this machine's bucket, see `RangeWork`.
 
         Raises:
@@ -57,7 +57,7 @@ class Ranges(RangeClaims, Protocol):
         """Let others work on ranges: each is there, and a job for it, when this returns."""
         ...
 
-    def recall(self, run: str, numbers: Sequence[int], silent_s: float) -> None:
+    def recall(self, run: str, firsts: Sequence[int], silent_s: float) -> None:
         """Take ranges from workers that were not heard of for so long, and make another job for each."""
         ...
 
@@ -65,11 +65,11 @@ class Ranges(RangeClaims, Protocol):
         """Return how the ranges of a run stand."""
         ...
 
-    def take(self, run: str, number: int) -> Sequence[Carried] | None:
+    def take(self, run: str, first: int) -> Sequence[Carried] | None:
         """Return what became of the changes of a range; None: it is not settled."""
         ...
 
-    def remove(self, run: str, number: int | None = None) -> None:
+    def remove(self, run: str, first: int | None = None) -> None:
         """Forget a range, or all of a run, with their jobs."""
         ...
 

@@ -138,18 +138,18 @@ class _RangeWorker:
     def __init__(self, config: Config, stop: threading.Event, say: Callable[[str], None]) -> None:
         self._config, self._stop, self._say = config, stop, say
 
-    def work(self, lane: str, run: str, number: int) -> None:
+    def work(self, lane: str, run: str, first: int) -> None:
         """Work on a range, if it is free. Raises BackoutError: it could not be done here, and is given back."""
         try:
-            self._work(lane, run, number)
+            self._work(lane, run, first)
         except RangeLost:
             return
         except BackoutError as error:
-            self._say(f"range {number} of {run}: {error}")
+            self._say(f"range {first} of {run}: {error}")
             self._stop.wait(_AFTER_FAILURE_S)
             raise
 
-    def _work(self, lane: str, run: str, number: int) -> None:
+    def _work(self, lane: str, run: str, first: int) -> None:
         name = get_environment(lane)
         settings = self._config.settings.environments.get(name)
         if settings is None or settings.storage is None:
@@ -160,6 +160,6 @@ class _RangeWorker:
         with closing(OpenBucket(config)) as bucket:
             spread = make_spread(config, bucket, self._say, drives=False)
             with spread.connect() as ranges:
-                claimed = ranges.claim(run, number, spread.worker, place=spread.place)
+                claimed = ranges.claim(run, first, spread.worker, place=spread.place)
                 if claimed is not None:
                     work_on(spread, ranges, claimed, self._stop)

@@ -1,7 +1,8 @@
 """A restore that is spread over processes: one that drives it, and workers; also the script of both.
 
 As a script: `spread_lab.py work FOLDER` takes ranges until it gets SIGTERM, and says what it does in lines;
-`spread_lab.py drive FOLDER TO CHUNK [alone]` restores, or goes on, in ranges of so many objects, and prints one JSON line.
+`spread_lab.py drive FOLDER TO CHUNK HOW` restores, or goes on, in ranges of so many objects, and prints one JSON line.
+HOW is `spread`, `alone`, or `undo`, which gives an unfinished restore up and takes it back, alone.
 """
 
 from __future__ import annotations
@@ -79,22 +80,22 @@ class Spread:
                     each.kill()
                 each.communicate()
 
-    def drive(self, to: str, *more: str) -> subprocess.Popen[str]:
+    def drive(self, to: str, how: str = "spread") -> subprocess.Popen[str]:
         """Begin to restore to a moment, or go on."""
-        return self._start("drive", str(self.folder), to, str(self.chunk), *more)
+        return self._start("drive", str(self.folder), to, str(self.chunk), how)
 
     def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what the journal's database says."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
-    def list_taken(self) -> dict[int, tuple[str, int]]:
-        """Return the ranges that somebody has now, by number: the pid of who, and how many of its changes are done."""
+    def list_taken(self) -> dict[int, tuple[int, int]]:
+        """Return the ranges that somebody has now, by their first place: the pid of who, and how many are done."""
         try:
-            rows = self.ask("SELECT number, worker, done FROM backout_tasks.range WHERE worker <> ''")
+            rows = self.ask("SELECT first, worker, done FROM backout_tasks.range WHERE worker <> ''")
         except psycopg.errors.UndefinedTable:
             return {}
-        return {number: (worker.split()[1], done) for number, worker, done in rows}
+        return {first: (int(worker.split()[1]), done) for first, worker, done in rows}
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -111,42 +112,49 @@ def work(folder: Path) -> None:
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    say = threading.Lock()
-
-    def tell(text: str) -> None:
-        with say:
-            print(text, flush=True)
-
     thread = threading.Thread(target=run_tasks, args=(load_config(folder), stop, tell))
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
 
 
-def drive(folder: Path, to: str, chunk: int, *, is_spread: bool) -> None:
-    """Restore, or go on with what was interrupted."""
+def drive(folder: Path, to: str, chunk: int, how: str) -> None:
+    """Restore, or go on with what was interrupted, or take it back."""
     from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep  # noqa: PLC0415
     from backout.ports import find_result  # noqa: PLC0415
     from backout.runbook.objects.restore import ObjectActions, prepare  # noqa: PLC0415
+    from backout.runbook.objects.undo import prepare_undo  # noqa: PLC0415
     from backout.wiring.objects import make_object_tools  # noqa: PLC0415
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    tools = make_object_tools(load_config(folder, "staging"), None, is_spread=is_spread, say=say)
+    config = load_config(folder, "staging")
+    tools = make_object_tools(config, None, is_spread=how == "spread", say=lambda text: sys.stderr.write(f"{text}\n"))
     tools = structs.replace(tools, chunk=chunk)
     unfinished = [each for each in tools.runs.runs("staging/objects")[:1] if not each.state.is_over]
-    run = unfinished[0].id if unfinished else tools.journal.submit(prepare(tools, to, None, ""), actor="t", reason="t")
+    if how == "undo":
+        plan = prepare_undo(tools, None)
+        for each in unfinished:
+            tools.runs.ask(each.id, "abort", actor="t", reason="taken back")
+        run = tools.journal.submit(plan, actor="t", reason="t")
+    elif unfinished:
+        run = unfinished[0].id
+    else:
+        run = tools.journal.submit(prepare(tools, to, None, ""), actor="t", reason="t")
     tools.journal.drive(run, ObjectActions(tools), actor="t")
     restored = find_result(tools.runs, run, RestoreObjectsStep)
     compared = find_result(tools.runs, run, CompareObjectsStep)
     assert restored is not None
     assert compared is not None
-    print(json.dumps({"run": run, "restored": restored.to_json(), "compared": compared.compared.to_json()}))
+    tell(json.dumps({"run": run, "restored": restored.to_json(), "compared": compared.compared.to_json()}))
+
+
+def tell(text: str) -> None:
+    """Write a line for the test."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "work":
         work(Path(sys.argv[2]))
     else:
-        drive(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), is_spread=len(sys.argv) == 5)
+        drive(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def open_proxy(endpoint: str, refuse: Refusal) -> Iterator[str]:
                 if self.command != "HEAD":
                     self.wfile.write(text)
                 return
-            connection = http.client.HTTPConnection(target, timeout=60)
-            connection.request(self.command, self.path, body, dict(self.headers.items()))
-            found = connection.getresponse()
-            data = found.read()
+            with closing(http.client.HTTPConnection(target, timeout=60)) as connection:
+                connection.request(self.command, self.path, body, dict(self.headers.items()))
+                found = connection.getresponse()
+                data = found.read()
             self.send_response(found.status)
             for name, value in found.getheaders():
                 if name.lower() not in _HOP | {"content-length", "date", "server"}:
@@ -50,14 +51,18 @@ def open_proxy(endpoint: str, refuse: Refusal) -> Iterator[str]:
             self.send_header("Content-Length", length or str(len(data)))
             self.end_headers()
             self.wfile.write(data)
-            connection.close()
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer  # noqa: N815 - the names of http.server
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of http.server
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)  # else the client was killed
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -34,13 +34,13 @@ class RangeOrder(Value, frozen=True):
     """A range to be worked on by whoever comes first.
 
     Args:
-        number: its place among those of the run; 0 is the first.
+        first: the place of its first change among those of the run, which tells the ranges of a run apart.
         lane: what the run keeps in the journal.
         fence: of the lease with which the run is driven: with another one nobody works on it any more.
     """
 
     run: str
-    number: int
+    first: int
     lane: str
     fence: int
     work: RangeWork
@@ -55,7 +55,7 @@ class Claimed(Value, frozen=True):
     """
 
     run: str
-    number: int
+    first: int
     claim: int
     work: RangeWork
     attempts: tuple[Attempt, ...]
@@ -71,7 +71,7 @@ class RangeState(Value, frozen=True):
         why: of the last worker that gave it up, "" for none.
     """
 
-    number: int
+    first: int
     worker: str
     silent_s: float
     done: int
@@ -83,8 +83,8 @@ class RangesLeft(Value, frozen=True):
     """What is left of the ranges of a driver that is gone.
 
     Args:
-        settled: what became of the changes of those that were finished, by number.
-        spans: when somebody worked on each of the others, by number, as (began, ended) in seconds ago; nobody did: ().
+        settled: what became of the changes of those that were finished, by the place of the first.
+        spans: when somebody worked on each of the others, likewise, as (began, ended) in seconds ago; nobody did: ().
     """
 
     settled: dict[int, tuple[Carried, ...]]

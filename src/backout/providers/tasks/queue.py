@@ -51,10 +51,10 @@ def read_schema() -> tuple[str, str]:
 
 
 def defer(connection: psycopg.Connection[Any], run: str, ranges: Sequence[tuple[str, int]]) -> None:
-    """Make a job for each range of a run, [(lane, number), ...], in the transaction of the connection."""
+    """Make a job for each range of a run, [(lane, first), ...], in the transaction of the connection."""
     app = _make_app(procrastinate.SyncPsycopgConnector(), lambda _lane, _run, _number: None)
     task = app.tasks[_TASK].configure(connection=connection)
-    jobs: list[dict[str, Any]] = [{"lane": lane, "run": run, "number": number} for lane, number in ranges]
+    jobs: list[dict[str, Any]] = [{"lane": lane, "run": run, "first": first} for lane, first in ranges]
     task.batch_defer(*jobs)
 
 
@@ -62,7 +62,7 @@ def serve(url: str, handle: Handler, stop: threading.Event, say: Callable[[str],
     """Take jobs until it is asked to stop, one at a time.
 
     Args:
-        handle: works on a range, (lane, run, number); what it raises is tried again some seconds later.
+        handle: works on a range, (lane, run, first); what it raises is tried again some seconds later.
         say: is told when it begins.
 
     Raises:
@@ -162,7 +162,7 @@ def _make_app(connector: procrastinate.BaseConnector, handle: Handler) -> procra
     app = procrastinate.App(connector=connector)
 
     @app.task(name=_TASK, queue=_QUEUE, retry=_AGAIN)
-    def do(lane: str, run: str, number: int) -> None:
-        handle(lane, run, number)
+    def do(lane: str, run: str, first: int) -> None:
+        handle(lane, run, first)
 
     return app

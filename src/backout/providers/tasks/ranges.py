@@ -33,12 +33,12 @@ _DRIVEN: Final = (
     "EXISTS (SELECT FROM backout.lease AS l WHERE l.environment = r.lane AND l.run = r.run AND l.fence = r.fence"
     f" AND l.expires_at > {_NOW})"
 )
-_MINE: Final = f"r.run = ? AND r.number = ? AND r.claim = ? AND r.worker <> '' AND r.carried IS NULL AND {_DRIVEN}"
+_MINE: Final = f"r.run = ? AND r.first = ? AND r.claim = ? AND r.worker <> '' AND r.carried IS NULL AND {_DRIVEN}"
 _FREE: Final = f"r.run = ? AND r.worker = '' AND r.carried IS NULL AND {_DRIVEN}"
 _CLAIM: Final = (
-    f"WITH free AS (SELECT r.run, r.number FROM range AS r WHERE {_FREE} %s LIMIT 1 FOR UPDATE SKIP LOCKED)"  # noqa: S608
+    f"WITH free AS (SELECT r.run, r.first FROM range AS r WHERE {_FREE} %s LIMIT 1 FOR UPDATE SKIP LOCKED)"  # noqa: S608
     f" UPDATE range AS t SET worker = ?, claim = claim + 1, began = {_NOW}, until = {_NOW}, done = 0 FROM free"
-    " WHERE t.run = free.run AND t.number = free.number RETURNING t.number, t.claim, t.work, t.spans"
+    " WHERE t.run = free.run AND t.first = free.first RETURNING t.first, t.claim, t.work, t.spans"
 )
 # What was worked on is added to the spans, whoever takes it back: the next one has to know of it.
 _SPANNED: Final = (
@@ -59,7 +59,7 @@ class PostgresRanges:
     """The table `backout_tasks.range`.
 
     Args:
-        defer: makes jobs for ranges of a run, [(lane, number), ...], in the transaction of a connection of psycopg's;
+        defer: makes jobs for ranges of a run, [(lane, first), ...], in the transaction of a connection of psycopg's;
             None on machines that only work on them.
         read_schema: returns procrastinate's schema as SQL, and its version.
     """
@@ -82,14 +82,14 @@ class PostgresRanges:
 
     # --- working on ranges -------------------------------------------------------------------------------------------
 
-    def claim(self, run: str, number: int | None, worker: str, *, place: str) -> Claimed | None:
+    def claim(self, run: str, first: int | None, worker: str, *, place: str) -> Claimed | None:
         """Take a range, see `RangeClaims.claim`; of all, the last: jobs are taken from the first on."""
-        which = "ORDER BY r.number DESC" if number is None else "AND r.number = ?"
-        values = (run,) if number is None else (run, number)
+        which = "ORDER BY r.first DESC" if first is None else "AND r.first = ?"
+        values = (run,) if first is None else (run, first)
 
         def act(link: PostgresLink) -> Any:
-            if number is not None:
-                asked = "SELECT place, version FROM range WHERE run = ? AND number = ?"
+            if first is not None:
+                asked = "SELECT place, version FROM range WHERE run = ? AND first = ?"
                 self._check_same(link.execute(asked, values).fetchone(), place)
             return link.execute(_CLAIM.replace("%s", which), (*values, worker)).fetchone()
 
@@ -119,14 +119,14 @@ class PostgresRanges:
     def beat(self, claimed: Claimed, done: int) -> bool:
         """Say that it is still worked on; a server that does not answer is not waited for: the next beat asks again."""
         statement = f"UPDATE range AS r SET until = {_NOW}, done = ? WHERE {_MINE}"  # noqa: S608 - constants
-        values = (done, claimed.run, claimed.number, claimed.claim)
+        values = (done, claimed.run, claimed.first, claimed.claim)
         return bool(self._transactions.run(lambda link: link.execute(statement, values).rowcount, patience_s=0.0))
 
     def settle(self, claimed: Claimed, carried: Sequence[Carried]) -> bool:
         """Keep what became of its changes; asked twice, it is there once."""
         statement = f"UPDATE range AS r SET carried = ?, until = {_NOW}, worker = '' WHERE {_MINE}"  # noqa: S608
-        again = "SELECT EXISTS (SELECT FROM range WHERE run = ? AND number = ? AND claim = ? AND carried IS NOT NULL)"
-        which = (claimed.run, claimed.number, claimed.claim)
+        again = "SELECT EXISTS (SELECT FROM range WHERE run = ? AND first = ? AND claim = ? AND carried IS NOT NULL)"
+        which = (claimed.run, claimed.first, claimed.claim)
         text = msgspec.json.encode(carried).decode()
 
         def act(link: PostgresLink) -> bool:
@@ -138,9 +138,9 @@ class PostgresRanges:
         """Give it back."""
         statement = (
             f"UPDATE range SET worker = '', why = ?, {_SPANNED.format(grace=_SETTLES_S)}"  # noqa: S608 - constants
-            " WHERE run = ? AND number = ? AND claim = ? AND worker <> '' AND carried IS NULL"
+            " WHERE run = ? AND first = ? AND claim = ? AND worker <> '' AND carried IS NULL"
         )
-        values = (why, claimed.run, claimed.number, claimed.claim)
+        values = (why, claimed.run, claimed.first, claimed.claim)
         self._transactions.run(lambda link: link.execute(statement, values).rowcount)
 
     # --- driving a restore -------------------------------------------------------------------------------------------
@@ -188,65 +188,65 @@ class PostgresRanges:
         assert self._defer is not None
         defer = self._defer
         statement = (
-            "INSERT INTO range (run, number, lane, fence, place, version, work, until)"  # noqa: S608 - constants
-            f" VALUES (?, ?, ?, ?, ?, ?, ?, {_NOW}) ON CONFLICT (run, number) DO UPDATE SET fence = excluded.fence,"
+            "INSERT INTO range (run, first, lane, fence, place, version, work, until)"  # noqa: S608 - constants
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, {_NOW}) ON CONFLICT (run, first) DO UPDATE SET fence = excluded.fence,"
             " place = excluded.place, version = excluded.version, work = excluded.work, until = excluded.until,"
             " worker = '', claim = range.claim + 1, began = NULL, spans = '[]', done = 0, carried = NULL, why = ''"
             " WHERE range.fence < excluded.fence"
         )
         rows = [
-            (each.run, each.number, each.lane, each.fence, each.work.place, each.work.version, _encode(each.work))
+            (each.run, each.first, each.lane, each.fence, each.work.place, each.work.version, _encode(each.work))
             for each in orders
         ]
 
         def act(link: PostgresLink) -> None:
             link.executemany(statement, rows)
-            defer(link.lend(), orders[0].run, [(each.lane, each.number) for each in orders])
+            defer(link.lend(), orders[0].run, [(each.lane, each.first) for each in orders])
 
         if orders:
             self._transactions.run(act)
 
-    def recall(self, run: str, numbers: Sequence[int], silent_s: float) -> None:
+    def recall(self, run: str, firsts: Sequence[int], silent_s: float) -> None:
         """Take ranges back, and make another job for each that nobody has then."""
         assert self._defer is not None
         defer = self._defer
         statement = (
             f"UPDATE range SET worker = '', {_SPANNED.format(grace=_SETTLES_S)}, until = {_NOW}"  # noqa: S608
-            f" WHERE run = ? AND number = ANY(?) AND carried IS NULL AND until < {_NOW} - ? RETURNING lane, number"
+            f" WHERE run = ? AND first = ANY(?) AND carried IS NULL AND until < {_NOW} - ? RETURNING lane, first"
         )
 
         def act(link: PostgresLink) -> None:
-            found = link.execute(statement, (run, list(numbers), silent_s)).fetchall()
+            found = link.execute(statement, (run, list(firsts), silent_s)).fetchall()
             if found:
-                defer(link.lend(), run, [(str(lane), int(number)) for lane, number in found])
+                defer(link.lend(), run, [(str(lane), int(first)) for lane, first in found])
 
         self._transactions.run(act)
 
     def look(self, run: str) -> Sequence[RangeState]:
         """Return how the ranges of a run stand, in their order."""
         statement = (
-            f"SELECT number, worker, {_NOW} - until, done, carried IS NOT NULL, why FROM range WHERE run = ?"  # noqa: S608
-            " ORDER BY number"
+            f"SELECT first, worker, {_NOW} - until, done, carried IS NOT NULL, why FROM range WHERE run = ?"  # noqa: S608
+            " ORDER BY first"
         )
         rows = self._transactions.run(lambda link: link.execute(statement, (run,)).fetchall())
         return [RangeState(*row) for row in rows]
 
-    def take(self, run: str, number: int) -> Sequence[Carried] | None:
+    def take(self, run: str, first: int) -> Sequence[Carried] | None:
         """Return what became of the changes of a range."""
-        statement = "SELECT carried FROM range WHERE run = ? AND number = ?"
-        row = self._transactions.run(lambda link: link.execute(statement, (run, number)).fetchone())
+        statement = "SELECT carried FROM range WHERE run = ? AND first = ?"
+        row = self._transactions.run(lambda link: link.execute(statement, (run, first)).fetchone())
         if row is None or row[0] is None:
             return None
         return decode_json(row[0], tuple[Carried, ...], what="what became of a range")
 
-    def remove(self, run: str, number: int | None = None) -> None:
+    def remove(self, run: str, first: int | None = None) -> None:
         """Forget ranges; a job without its range does nothing."""
-        which, values = ("", (run,)) if number is None else (" AND number = ?", (run, number))
+        which, values = ("", (run,)) if first is None else (" AND first = ?", (run, first))
         statement = f"DELETE FROM range WHERE run = ?{which}"  # noqa: S608 - constants
 
         def act(link: PostgresLink) -> None:
             link.execute(statement, values)
-            if number is None:
+            if first is None:
                 jobs = "DELETE FROM procrastinate_jobs WHERE status = 'todo' AND args ->> 'run' = ?"
                 link.execute(jobs, (run,))
 
@@ -256,17 +256,17 @@ class PostgresRanges:
         """Wait until nobody works on ranges of an earlier lease: no beat of theirs is taken any more."""
         while any(each.worker and each.silent_s < silent_s for each in self.look(run)):
             time.sleep(_POLL_S)
-        statement = f"SELECT number, carried, began, until, spans, {_NOW} FROM range WHERE run = ?"  # noqa: S608
+        statement = f"SELECT first, carried, began, until, spans, {_NOW} FROM range WHERE run = ?"  # noqa: S608
         rows = self._transactions.run(lambda link: link.execute(statement, (run,)).fetchall())
         settled: dict[int, tuple[Carried, ...]] = {}
         spans: dict[int, tuple[tuple[float, float], ...]] = {}
-        for number, carried, began, heard, before, now in rows:
+        for first, carried, began, heard, before, now in rows:
             if carried is not None:
-                settled[number] = decode_json(carried, tuple[Carried, ...], what="what became of a range")
+                settled[first] = decode_json(carried, tuple[Carried, ...], what="what became of a range")
                 continue
             all_spans = decode_json(before, Spans, what="who had a range")
             all_spans += [] if began is None else [(began, min(now, heard + _SETTLES_S))]
-            spans[number] = tuple((now - begin, now - end) for begin, end in all_spans)
+            spans[first] = tuple((now - begin, now - end) for begin, end in all_spans)
         return RangesLeft(settled, spans)
 
 

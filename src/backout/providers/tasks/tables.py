@@ -21,11 +21,11 @@ RANGES: Final = (
     f"CREATE SCHEMA {SCHEMA}",
     f"CREATE TABLE {SCHEMA}.made (version integer NOT NULL, procrastinate text NOT NULL)",
     f"""CREATE TABLE {SCHEMA}.range (
-        run text COLLATE "C" NOT NULL, number integer NOT NULL, lane text COLLATE "C" NOT NULL, fence bigint NOT NULL,
+        run text COLLATE "C" NOT NULL, first integer NOT NULL, lane text COLLATE "C" NOT NULL, fence bigint NOT NULL,
         place text NOT NULL, version text NOT NULL, work text NOT NULL,
         worker text NOT NULL DEFAULT '', claim integer NOT NULL DEFAULT 0, began float8, until float8 NOT NULL,
         spans text NOT NULL DEFAULT '[]', done integer NOT NULL DEFAULT 0, carried text, why text NOT NULL DEFAULT '',
-        PRIMARY KEY (run, number))""",
+        PRIMARY KEY (run, first))""",
 )
 
 GRANTS: Final = (

@@ -67,12 +67,12 @@ def _take_left(tools: ObjectTools, run: str, before: Before) -> Before:
     spread = require_spread(tools, run)
     with spread.connect() as ranges:
         left = ranges.withdraw(run, spread.silent_s)
-    for number, carried in left.settled.items():
-        tools.notes.settle(run, number * tools.chunk, carried)
+    for first, carried in left.settled.items():
+        tools.notes.settle(run, first, carried)
     now, skew_s = tools.clock.now(), measure_skew(tools.look.read())
     exact = {
-        number * tools.chunk: tuple(Attempt(now - began, now - ended, skew_s) for began, ended in spans)
-        for number, spans in left.spans.items()
+        first: tuple(Attempt(now - began, now - ended, skew_s) for began, ended in spans)
+        for first, spans in left.spans.items()
     }
     known = [each for spans in exact.values() for each in spans]
     return Before(before.done, before.end, (*before.attempts, *known), exact, is_spread=True)

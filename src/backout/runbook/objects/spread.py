@@ -61,10 +61,9 @@ class SpreadRestore:
         self._size = tools.chunk
         self._total = count_noted(tools, self._run)
         self._waiting = deque(
-            number
-            for number in range(before.done // self._size, -(-self._total // self._size))
-            if number * self._size >= before.end
-            or not tools.notes.is_settled(self._run, number * self._size, self._size)
+            first
+            for first in range(before.done, self._total, self._size)
+            if first >= before.end or not tools.notes.is_settled(self._run, first, self._size)
         )
         self._out: dict[int, float] = {}
         self._again_from: dict[int, float] = {}
@@ -97,22 +96,21 @@ class SpreadRestore:
 
     def _find_begin(self) -> int:
         """Return the place before which everything is settled."""
-        return self._size * min((*self._out, *list(self._waiting)[:1]), default=-(-self._total // self._size))
+        return min((*self._out, *list(self._waiting)[:1]), default=self._total)
 
     def _publish(self, ranges: Ranges, work: AtWork) -> None:
         """Let others work on the next ranges; that they may be is recorded before."""
         if not self._waiting or len(self._out) > _REFILLED_AT:
             return
         now = self._tools.clock.now()
-        numbers = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE - len(self._out)))]
-        self._out |= dict.fromkeys(numbers, now)
-        self._end = max(self._end, self._size * (numbers[-1] + 1))
+        firsts = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE - len(self._out)))]
+        self._out |= dict.fromkeys(firsts, now)
+        self._end = max(self._end, firsts[-1] + self._size)
         work.move(self._find_begin(), self._end, min(self._out.values()))
-        ranges.publish([self._make_order(number, now) for number in numbers])
+        ranges.publish([self._make_order(first, now) for first in firsts])
 
-    def _make_order(self, number: int, now: float) -> RangeOrder:
-        begin = number * self._size
-        vanished = self._again_from.get(number)
+    def _make_order(self, first: int, now: float) -> RangeOrder:
+        vanished = self._again_from.get(first)
         lost = () if vanished is None else (Attempt(vanished, now, self._skew_s),)
         work = RangeWork(
             place=self._spread.place,
@@ -120,26 +118,26 @@ class SpreadRestore:
             prefix=self._order.prefix,
             moment=self._order.moment,
             again=self._again,
-            attempts=(*self._others, *self._before.find_attempts(begin), *lost),
+            attempts=(*self._others, *self._before.find_attempts(first), *lost),
             ahead_s=self._ahead_s,
             skew_s=self._skew_s,
-            changes=tuple(self._tools.notes.read(self._run, begin, self._size)),
+            changes=tuple(self._tools.notes.read(self._run, first, self._size)),
         )
-        return RangeOrder(self._run, number, name_lane(self._tools.environment), self._fence, work)
+        return RangeOrder(self._run, first, name_lane(self._tools.environment), self._fence, work)
 
     def _collect(self, ranges: Ranges) -> None:
         """Note what is settled, and have done again what somebody lost."""
         states = ranges.look(self._run)
         for state in states:
-            if state.is_settled and (carried := ranges.take(self._run, state.number)) is not None:
-                self._tools.notes.settle(self._run, state.number * self._size, carried)
-                ranges.remove(self._run, state.number)
-                self._out.pop(state.number, None)
+            if state.is_settled and (carried := ranges.take(self._run, state.first)) is not None:
+                self._tools.notes.settle(self._run, state.first, carried)
+                ranges.remove(self._run, state.first)
+                self._out.pop(state.first, None)
         open_states = [state for state in states if not state.is_settled]
-        for number in self._out.keys() - {state.number for state in states}:  # somebody removed its row
-            self._again_from[number] = self._out.pop(number)
-            self._waiting.appendleft(number)
-        lost = [each.number for each in open_states if each.silent_s > self._find_patience_s(each)]
+        for first in self._out.keys() - {state.first for state in states}:  # somebody removed its row
+            self._again_from[first] = self._out.pop(first)
+            self._waiting.appendleft(first)
+        lost = [each.first for each in open_states if each.silent_s > self._find_patience_s(each)]
         if lost:
             ranges.recall(self._run, lost, self._spread.silent_s)
         self._tell(open_states)
