@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backout.config.overlay import warn_of_unknown
 from backout.config.scalars import is_loopback, is_private
 from backout.config.secret_names import list_secret_variables
-from backout.model.approval import NOT_PROVABLE, Approver
+from backout.model.approval import IN_A_FILE, NOT_PROVABLE, Approver
 from backout.model.guard.policy import Mode
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def list_unprovable(config: Config) -> Iterator[str]:
     """Yield a mistake for each environment that asks for a second person, whom its journal could not tell."""
     for name, environment in config.settings.environments.items():
         approvals = environment.approvals
-        if approvals.required_for and approvals.by is Approver.SECOND_PERSON:
-            yield f'environments.{name}.approvals.by: {NOT_PROVABLE}; set it to "anyone"'
+        second = approvals.required_for and approvals.by is Approver.SECOND_PERSON
+        if second and config.settings.journal.url_env is None:
+            yield f'environments.{name}.approvals.by: {NOT_PROVABLE}: {IN_A_FILE}; set it to "anyone"'
 
 
 def list_remarks(config: Config) -> Iterator[Remark]:

@@ -1,4 +1,7 @@
-"""Approvals as events; the rule: who approved what, and until when it counts, stands in the record."""
+"""Approvals as events; the rule: who approved what, and until when it counts, stands in the record.
+
+Who that was is what the journal's server says of each event, never a name in it.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +16,39 @@ if TYPE_CHECKING:
     from backout.model.approval import ApprovalRule
     from backout.model.incident.incident import Event
 
+SPOOLED = "spooled"
+"""In the data of an event that was recorded elsewhere while the journal's server was away, and merged."""
+
 
 class _Approved(msgspec.Struct):
     reason: str
     hash: str
     expires_at: float
-    person: str = ""
 
 
 class _Waits(msgspec.Struct):
     by: Approver
     expires_s: float
-    person: str = ""
 
 
 def read_approval(event: Event) -> Approval:
     """Return the approval that an event records. Raises DamagedRow."""
     found = decode_columns(event.data, _Approved, "an approval")
-    return Approval(event.actor, found.person, found.reason, event.at, found.expires_at, found.hash)
+    spooled = SPOOLED in event.data
+    return Approval(event.actor, find_writer(event), found.reason, event.at, found.expires_at, found.hash, spooled)
 
 
 def read_waiting(event: Event) -> Waiting:
     """Return what a run waits for, by its event. Raises DamagedRow."""
     found = decode_columns(event.data, _Waits, "what a run waits for")
-    return Waiting(found.by, found.expires_s, found.person, event.at)
+    return Waiting(found.by, found.expires_s, event.at)
 
 
-def make_waiting_data(rule: ApprovalRule, person: str) -> dict[str, object]:
+def find_writer(event: Event) -> str:
+    """Return the role that wrote an event at first, as the server says; "" where it was merged by somebody later."""
+    return "" if SPOOLED in event.data else event.writer
+
+
+def make_waiting_data(rule: ApprovalRule) -> dict[str, object]:
     """Return the data of the event that a run waits for an approval."""
-    return {"by": str(rule.by), "expires_s": rule.expires_s, "person": person}
+    return {"by": str(rule.by), "expires_s": rule.expires_s}

@@ -1,4 +1,8 @@
-"""Canonical JSON and the hash chain over events; the rule: a row's hash covers every column and the hash before it."""
+"""Canonical JSON and the hash chain over events; the rule: a row's hash covers every column and the hash before it.
+
+On a server a row has one column more, `writer`: the role that wrote it, as the server says. It is covered, too; rows
+from before there was that column, and those that were moved there, have none, and the hash that they always had.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 
 Row = tuple[int, float, str, str, int | None, str, str, str, str, str]
 """(seq, at, environment, run, step, kind, data, actor, prev_hash, hash), as stored."""
+
+WrittenRow = tuple[int, float, str, str, int | None, str, str, str, str, str, str | None]
+"""The same, and the role that wrote it; None: the server does not say."""
 
 COLUMNS = "seq, at, environment, run, step, kind, data, actor, prev_hash, hash"
 
@@ -51,9 +58,10 @@ def format_canonical(value: object, place: str = "value") -> str:
     return json.dumps(make_plain(value, place), sort_keys=True, separators=(",", ":"))
 
 
-def hash_row(row: tuple[object, ...]) -> str:
-    """Return the SHA-256 of a row's columns without its own hash, `prev_hash` last."""
-    return hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).hexdigest()
+def hash_row(row: tuple[object, ...], writer: str | None = None) -> str:
+    """Return the SHA-256 of a row's columns without its own hash, `prev_hash` last, and then who wrote it, if known."""
+    covered = row if writer is None else (*row, writer)
+    return hashlib.sha256(json.dumps(covered, separators=(",", ":")).encode()).hexdigest()
 
 
 class ChainReport(Value, frozen=True):
@@ -69,7 +77,7 @@ class ChainReport(Value, frozen=True):
         return self.broken_at is None
 
 
-def check(rows: Iterable[Row], head: tuple[int, str]) -> ChainReport:
+def check(rows: Iterable[Row | WrittenRow], head: tuple[int, str]) -> ChainReport:
     """Return whether the rows (in order of seq) are the unbroken chain that ends at `head` (seq, hash)."""
     count, before = 0, ""
     for row in rows:
@@ -80,7 +88,7 @@ def check(rows: Iterable[Row], head: tuple[int, str]) -> ChainReport:
             return ChainReport(count, where, what)
         if row[8] != before:
             return ChainReport(count, seq, f"event {seq} does not follow event {count}")
-        if hash_row(row[:9]) != row[9]:
+        if hash_row(row[:9], *row[10:]) != row[9]:
             return ChainReport(count, seq, f"event {seq} was changed after it was written")
         count, before = seq, row[9]
     if count < head[0]:

@@ -1,7 +1,8 @@
 """The gate before a plan's first effect: with the approval that it needs it goes on, without one it waits.
 
 The rule: what a plan has to wait for is decided before anything is changed. Once a step with an effect has begun, the
-run is never stopped here: half done is the worst place to wait.
+run is never stopped here: half done is the worst place to wait. Who asked and who approved is what the journal's server
+says of their events, and until when an approval counts is decided by the journal's own clock.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING
 from backout.errors import DecisionNeeded, Refused
 from backout.journal.approvals import make_waiting_data
 from backout.journal.store import Entry
-from backout.model.approval import NOT_PROVABLE, ApprovalRule, Approver
+from backout.model.approval import IN_A_FILE, NOT_PROVABLE, ApprovalRule, Approver
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from backout.journal.history import RunRecord
     from backout.journal.ledger import Ledger
+    from backout.journal.store import Roles
     from backout.model.plan import Plan
     from backout.ports import AnyAction
 
@@ -28,29 +30,21 @@ class Gate(Value, frozen=True):
 
     Args:
         rule: of the environment, None: nothing has to be approved here.
-        person: whom the journal itself vouches for, "" where it cannot tell who writes.
-        now: Unix seconds.
     """
 
     rule: ApprovalRule | None
-    person: str
-    now: Callable[[], float]
 
     def find_rule(self, record: RunRecord) -> ApprovalRule | None:
         """Return the rule for a run, None: it needs no approval. What it had to wait for once counts everywhere."""
-        if self.rule is not None and self.rule.needs(record.plan):
-            return self.rule
-        if record.waiting is None:
-            return None
-        return ApprovalRule(by=record.waiting.by, expires_s=record.waiting.expires_s)
+        waited = record.waiting
+        then = None if waited is None else ApprovalRule(by=waited.by, expires_s=waited.expires_s)
+        if self.rule is None or not self.rule.needs(record.plan):
+            return then
+        return self.rule if then is None else self.rule.join(then)
 
-    def check_approvable(self, plan: Plan) -> None:
-        """Raise Refused when a plan needs a second person's approval, and this journal could not tell who that is."""
-        if self.rule is not None and self.rule.needs(plan) and self._is_unprovable(self.rule):
-            raise refuse_unprovable(plan.environment)
-
-    def _is_unprovable(self, rule: ApprovalRule) -> bool:
-        return rule.by is Approver.SECOND_PERSON and not self.person
+    def asks_for_second(self, plan: Plan) -> bool:
+        """Whether a plan needs a second person's approval here."""
+        return self.rule is not None and self.rule.needs(plan) and self.rule.by is Approver.SECOND_PERSON
 
     def check(self, ledger: Ledger, record: RunRecord, actions: Mapping[str, AnyAction]) -> None:
         """Return when the run may go on.
@@ -65,20 +59,30 @@ class Gate(Value, frozen=True):
         rule = self.find_rule(record)
         if rule is None:
             return
-        record = ledger.load()
+        record, now, roles = ledger.look()
         if record.glass is not None or has_begun(record, actions):
             return
-        if self._is_unprovable(rule):
-            failed = {"step": record.next_step, "error": Refused.__name__, "text": NOT_PROVABLE}
+        askers = record.asked_by if record.waiting is not None else (*record.asked_by, roles.own)
+        if rule.by is Approver.SECOND_PERSON and (why := find_unprovable(askers, roles)):
+            failed = {"step": record.next_step, "error": Refused.__name__, "text": f"{NOT_PROVABLE}: {why}"}
             ledger.record(Entry("run.failed", record.id, data=failed))
-            raise refuse_unprovable(record.environment)
-        found = record.approval
-        counts_until = 0.0 if found is None else min(found.expires_at, found.at + rule.expires_s)
-        if found is not None and found.hash == record.plan.hash and self.now() < counts_until:
+            raise refuse_unprovable(record.environment, why)
+        if _counts(record, rule, now, roles):
             return
+        late = record.approval is not None
         if not record.lacks_approval:  # it waits for the first time, or what was given does not count any more
-            ledger.record(Entry("run.waiting", record.id, data=make_waiting_data(rule, self.person)))
-        raise make_waiting_error(record, rule, is_late=found is not None)
+            ledger.record(Entry("run.waiting", record.id, data=make_waiting_data(rule)))
+        raise make_waiting_error(record, rule, is_late=late)
+
+
+def _counts(record: RunRecord, rule: ApprovalRule, now: float, roles: Roles) -> bool:
+    """Whether the approval that a run has is one of its plan, by whom it has to be, and not too old."""
+    found = record.approval
+    if found is None or found.hash != record.plan.hash or found.is_spooled:
+        return False
+    if rule.by is Approver.SECOND_PERSON and (found.person in record.asked_by or found.person not in roles.vouched):
+        return False
+    return now < min(found.expires_at, found.at + rule.expires_s)
 
 
 def has_begun(record: RunRecord, actions: Mapping[str, AnyAction]) -> bool:
@@ -89,13 +93,26 @@ def has_begun(record: RunRecord, actions: Mapping[str, AnyAction]) -> bool:
     )
 
 
-def refuse_unprovable(environment: str) -> Refused:
-    """Return the refusal where a second person is asked for, and no journal could say who that was."""
+def find_unprovable(askers: Iterable[str], roles: Roles) -> str:
+    """Return why the journal does not vouch for who asked or asks, "" where it does."""
+    if not roles.own:
+        return IN_A_FILE
+    unknown = [role for role in askers if role not in roles.vouched]
+    if not unknown:
+        return ""
+    if unknown[0]:
+        return f"the role {unknown[0]} of the journal's database is gone, or may do more there than append"
+    return "its server does not say who asked for the plan, which was recorded elsewhere and brought there later"
+
+
+def refuse_unprovable(environment: str, why: str) -> Refused:
+    """Return the refusal where a second person is asked for, and the journal does not vouch for who that is."""
     return Refused(
-        NOT_PROVABLE,
+        f"{NOT_PROVABLE}: {why}",
         where=environment,
-        hint='set approvals.by = "anyone" in backout.toml: somebody then has to look at each plan, whoever that is',
+        hint="keep the journal on Postgres, and give each person a role there that may only append: docs/team.md",
         options=(
+            'Without proof: set approvals.by = "anyone" in backout.toml; somebody then has to look at each plan.',
             "If it cannot wait: the same command with `--break-glass -m WHY`; it is recorded, and told to everybody.",
         ),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from backout.escaping import shorten
-from backout.journal.approvals import read_approval, read_waiting
+from backout.journal.approvals import SPOOLED, find_writer, read_approval, read_waiting
 from backout.journal.rows import DamagedRow, reading
 from backout.model.approval import BrokenGlass
 from backout.model.incident.incident import Pause, Run, RunState
@@ -136,6 +136,8 @@ class RunRecord:
     glass: BrokenGlass | None = None
     version: str = ""
     """Of the backout that planned it, "" in a journal that does not say."""
+    asked_by: tuple[str, ...] = ()
+    """The roles of the journal's database that submitted it and drove it to where it waits, "" where no server says."""
 
     @property
     def is_over(self) -> bool:
@@ -216,6 +218,8 @@ class RunRecord:
         elif kind == "run.asked":
             self._take_request(event)
         elif kind == "run.waiting":
+            if self.waiting is None:
+                self.asked_by = (*self.asked_by, find_writer(event))
             self.waiting, self.approval = read_waiting(event), None
 
     def _take_request(self, event: Event) -> None:
@@ -252,10 +256,11 @@ def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
                 plan = read_plan(cast("dict[str, object]", event.data["plan"]))
                 steps = [StepRecord() for _ in plan.steps]
                 told = str(event.data["hash"])
-                actor = event.actor + (WITHOUT if "spooled" in event.data else "")
+                actor = event.actor + (WITHOUT if SPOOLED in event.data else "")
                 record = RunRecord(event.run, event.environment, plan, told, actor, event.at, steps)
                 version = str(event.data.get("version") or "")
                 record.version = version if _VERSION.fullmatch(version) else ""
+                record.asked_by = (find_writer(event),)
                 records[event.run] = record
             elif event.run in records:
                 records[event.run].take(event)

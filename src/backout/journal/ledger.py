@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from backout import __version__
 from backout.journal import lease as leases
-from backout.journal.chain import COLUMNS
 from backout.journal.history import RunRecord, fold, make_plan_data
 from backout.journal.rows import decode_event
-from backout.journal.store import Entry, Store, Transaction
+from backout.journal.store import Entry, Roles, Store, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from backout.ports.journal_link import Connection
 
 # The condition is written as in the partial index, or SQLite does not use it.
-_OF_RUN = f"SELECT {COLUMNS} FROM event WHERE run = ? AND kind <> 'step.progress' ORDER BY seq"  # noqa: S608
+# All columns: on a server there is one more than in a file, the last.
+_OF_RUN = "SELECT * FROM event WHERE run = ? AND kind <> 'step.progress' ORDER BY seq"
 _PROGRESS = "SELECT data FROM event WHERE run = ? AND step = ? AND kind = 'step.progress' ORDER BY seq DESC LIMIT 1"
 _ABORT = "SELECT 1 FROM event WHERE run = ? AND kind <> 'step.progress' AND kind = 'run.asked' AND data LIKE ? LIMIT 1"
 
@@ -116,6 +116,15 @@ class Ledger:
             record = load(connection, self.run) if connection else None
         assert record is not None, self.run
         return record
+
+    def look(self) -> tuple[RunRecord, float, Roles]:
+        """Return the run being driven as recorded now, the journal's time, and the roles of who had to do with it."""
+        with self._store.reading() as connection:
+            record = load(connection, self.run) if connection else None
+            assert connection is not None
+            assert record is not None, self.run
+            asked = (*record.asked_by, record.approval.person if record.approval is not None else "")
+            return record, self._store.read_now(connection), self._store.read_roles(connection, asked)
 
     def record(self, *entries: Entry) -> None:
         """Append the entries in one transaction. Raises Busy when the lease was taken over."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backout.journal.postgres_store import PostgresStore
 
 _MAY_WRITE: Final = (
-    "SELECT has_table_privilege('backout.event', 'INSERT') AND has_any_column_privilege('backout.head', 'UPDATE')"
+    "SELECT has_any_column_privilege('backout.event', 'INSERT') AND has_any_column_privilege('backout.head', 'UPDATE')"
     " AND has_table_privilege('backout.lease', 'INSERT') AND has_table_privilege('backout.lease', 'UPDATE')"
     " AND has_table_privilege('backout.counts', 'DELETE'),"
     " pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"

@@ -96,7 +96,27 @@ _VERSION_1: Final = (
     *_make_trigger("lease", "lease_no_truncate", "TRUNCATE", "backout.refuse"),
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1,)
+# Who wrote an event is what the server says, by its own name for the login: no SET ROLE changes that. What is moved
+# here was written elsewhere, by nobody whom this server knows; of what is older than the column it is not known.
+_WRITTEN_BY: Final = """CREATE FUNCTION backout.event_written_by() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog AS $$
+    BEGIN
+        IF NEW.writer IS DISTINCT FROM session_user::text THEN
+            RAISE EXCEPTION 'the journal is append-only: who writes an event is what its server says';
+        END IF;
+        IF EXISTS (SELECT FROM backout.head WHERE moving <> '') THEN
+            NEW.writer := NULL;
+        END IF;
+        RETURN NEW;
+    END $$"""
+_VERSION_2: Final = (
+    'ALTER TABLE backout.event ADD COLUMN writer text COLLATE "C"',
+    "ALTER TABLE backout.event ALTER COLUMN writer SET DEFAULT session_user",
+    _WRITTEN_BY,
+    *_make_trigger("event", "event_written_by", "INSERT", "backout.event_written_by"),
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
 """The statements that lead from schema version `i` to `i + 1`; a released entry is never edited."""
 
 VERSION: Final = len(MIGRATIONS)
@@ -117,9 +137,27 @@ FOUNDATION: Final = (
 GRANTS: Final = (
     "GRANT USAGE ON SCHEMA backout TO {role};",
     "GRANT SELECT ON ALL TABLES IN SCHEMA backout TO {role};",
-    "GRANT INSERT ON backout.event TO {role};",
+    "GRANT INSERT (seq, at, environment, run, step, kind, data, actor, prev_hash, hash) ON backout.event TO {role};",
     "GRANT UPDATE (seq, hash) ON backout.head TO {role};",
     "GRANT INSERT, UPDATE ON backout.lease TO {role};",
     "GRANT INSERT, UPDATE, DELETE ON backout.counts, backout.checkpoint TO {role};",
 )
 """What a role is granted that may write the journal and not change it, by the owner of the schema."""
+
+# A member of the owner may become it, whether or not it inherits; a trigger of one's own could change what is written.
+_MAY_CHANGE: Final = (
+    "(r.rolsuper OR pg_has_role(r.oid, c.relowner, 'MEMBER') OR pg_has_role(r.oid, n.nspowner, 'MEMBER')"
+    " OR has_any_column_privilege(r.oid, c.oid, 'UPDATE') OR has_table_privilege(r.oid, c.oid, 'DELETE')"
+    " OR has_table_privilege(r.oid, c.oid, 'TRUNCATE') OR has_table_privilege(r.oid, c.oid, 'TRIGGER'))"
+)
+_OF_EVENTS: Final = (
+    "FROM pg_roles AS r, pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE c.oid = 'backout.event'::regclass"
+)
+OWNS: Final = f"SELECT {_MAY_CHANGE} {_OF_EVENTS} AND r.rolname = session_user"
+"""Whether this role may change what was written."""
+# Whoever may create roles may have as many names as he likes.
+VOUCHED: Final = (
+    f"SELECT r.rolname::text {_OF_EVENTS} AND NOT r.rolcreaterole AND NOT {_MAY_CHANGE} AND r.rolname::text = ANY (?)"
+)
+"""Which of some roles can write nothing in another's name."""

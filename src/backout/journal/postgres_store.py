@@ -18,13 +18,14 @@ from backout.journal import postgres_schema as schema
 from backout.journal.chain import COLUMNS, ChainReport, check, format_canonical
 from backout.journal.postgres_errors import explain, quote
 from backout.journal.rows import JournalUnavailable, decode_columns, reading
-from backout.journal.store import Store, Transaction, make_newer_error, read_head
+from backout.journal.store import Roles, Store, Transaction, make_newer_error, read_head
+from backout.model.value import Value
 from backout.ports.journal_link import LinkError, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from backout.journal.chain import Row
+    from backout.journal.chain import WrittenRow
     from backout.journal.store import Head, Mask
     from backout.model.incident.incident import Event
     from backout.ports.journal_link import Connection, JournalLink
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
 # The time is asked for outside of the part that waits for the lock.
 _LOCK: Final = (
     "WITH locked AS MATERIALIZED (SELECT seq, hash, moving FROM backout.head FOR UPDATE) SELECT seq, hash,"
-    " extract(epoch FROM clock_timestamp())::float8, (SELECT max(version) FROM backout.schema_version), moving"
-    " FROM locked"
+    " extract(epoch FROM clock_timestamp())::float8, (SELECT max(version) FROM backout.schema_version), moving,"
+    " session_user::text FROM locked"
 )
 _LOOK: Final = (
     "SELECT seq, hash, extract(epoch FROM clock_timestamp())::float8,"
-    " (SELECT max(version) FROM backout.schema_version), moving FROM backout.head"
+    " (SELECT max(version) FROM backout.schema_version), moving, session_user::text FROM backout.head"
 )
 _NOW: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _TIMELINE: Final = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
@@ -51,16 +52,23 @@ _HAS_VERSION: Final = (
     "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
     " WHERE n.nspname = 'backout' AND c.relname = 'schema_version')"
 )
-_OWNS: Final = (
-    "SELECT pg_has_role(current_user, relowner, 'USAGE') OR has_table_privilege('backout.event', 'UPDATE')"
-    " OR has_table_privilege('backout.event', 'DELETE') OR has_table_privilege('backout.event', 'TRUNCATE')"
-    " FROM pg_class WHERE oid = 'backout.event'::regclass"
-)
 _PAGE: Final = 2000
 _SETTLES_S: Final = 12.0
 """How long it is asked whether a commit happened whose answer was lost: a server that crashed is back by then, and one
 that only lost us ends our transaction before (`idle_in_transaction_session_timeout`)."""
 _POLL_S: Final = 0.2
+
+
+class _Start(Value, frozen=True):
+    """What a transaction begins with: the head, the server's time, and the role that the server will say writes in it.
+
+    Args:
+        writer: None while a journal is moved here: its events were written elsewhere.
+    """
+
+    head: Head
+    now: float
+    writer: str | None
 
 
 class PostgresStore(Store):
@@ -116,9 +124,11 @@ class PostgresStore(Store):
     def write(self, name: str, *, chained: bool = True) -> Iterator[Transaction]:
         """Open a transaction, see `Store.write`."""
         with self._mutex, self.explaining():
-            head, now = self._begin_writing(chained=chained)
-            now = now if self._now is None else float(self._now())
-            transaction = Transaction(self._link, now, self.mask, head=head, history=self._history)
+            start = self._begin_writing(chained=chained)
+            now = start.now if self._now is None else float(self._now())
+            transaction = Transaction(
+                self._link, now, self.mask, head=start.head, history=self._history, writer=start.writer
+            )
             try:
                 yield transaction
                 assert chained or not transaction.events, name
@@ -147,6 +157,16 @@ class PostgresStore(Store):
     def read_now(self, connection: Connection) -> float:
         """Return the server's time."""
         return float(connection.execute(_NOW).fetchone()[0] if self._now is None else self._now())
+
+    def read_roles(self, _connection: Connection, _asked: Iterable[str] = ()) -> Roles:
+        """Return who writes here, and which roles may only append: nothing stands there in their names but their own.
+
+        Args:
+            _asked: the roles that it is asked about, besides the own one.
+        """
+        (own,) = self._link.execute("SELECT session_user::text").fetchone()
+        found = self._link.execute(schema.VOUCHED, ([own, *_asked],))
+        return Roles(own, frozenset(name for (name,) in found))
 
     def find_least_fence(self, _connection: Connection) -> int:
         """Return a number above every fence of an earlier time line of the server, 0 where it does not tell its own.
@@ -182,9 +202,9 @@ class PostgresStore(Store):
             finally:
                 self._end()
 
-    def _read_rows(self) -> Iterator[Row]:
+    def _read_rows(self) -> Iterator[WrittenRow]:
         after = 0
-        query = f"SELECT {COLUMNS} FROM event WHERE seq > ? ORDER BY seq LIMIT {_PAGE}"  # noqa: S608
+        query = f"SELECT {COLUMNS}, writer FROM event WHERE seq > ? ORDER BY seq LIMIT {_PAGE}"  # noqa: S608
         while found := self._link.execute(query, (after,)).fetchall():
             yield from found
             after = found[-1][0]
@@ -192,7 +212,7 @@ class PostgresStore(Store):
     def is_append_only(self) -> bool | None:
         """Return whether this role may only append; None when there is no journal yet."""
         with self.reading() as connection:
-            return None if connection is None else not connection.execute(_OWNS).fetchone()[0]
+            return None if connection is None else not connection.execute(schema.OWNS).fetchone()[0]
 
     @staticmethod
     def format_key(key: str) -> str:
@@ -206,17 +226,16 @@ class PostgresStore(Store):
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
-    def _begin_writing(self, *, chained: bool) -> tuple[Head, float]:
-        """Begin a transaction; return the head and the server's time."""
+    def _begin_writing(self, *, chained: bool) -> _Start:
+        """Begin a transaction; return what it begins with."""
         found = self._begin(_LOCK if chained else _LOOK, makes=True)
         assert found is not None
-        head, now = found
         try:
-            self._check_memory(head)
+            self._check_memory(found.head)
         except BaseException:
             self._end()
             raise
-        return head, now
+        return found
 
     def _check_memory(self, head: Head) -> None:
         """Raise JournalUnavailable when the server does not have what this process has written or seen last."""
@@ -234,7 +253,7 @@ class PostgresStore(Store):
                 )
         self._seen = head
 
-    def _begin(self, question: str, *, makes: bool, snapshot: bool = False) -> tuple[Head, float] | None:
+    def _begin(self, question: str, *, makes: bool, snapshot: bool = False) -> _Start | None:
         """Begin a transaction, the tables made or migrated; None when there are none and they are not to be made."""
         for _ in range(3):
             try:
@@ -248,12 +267,12 @@ class PostgresStore(Store):
                 continue
             self._in_transaction = True
             try:
-                head, now, version = self._read_start(row)
+                start, version = self._read_start(row)
             except BaseException:
                 self._end()
                 raise
             if version == schema.VERSION:
-                return head, now
+                return start
             self._end()
             self._make_tables()
         raise JournalUnavailable("the journal's tables cannot be made", where=self.place)
@@ -274,9 +293,10 @@ class PostgresStore(Store):
                 self._has_answered = True
                 return row
 
-    def _read_start(self, row: object) -> tuple[Head, float, int]:
-        kinds = tuple[int, str, float, int, str]
-        seq, own, now, version, moving = decode_columns(row, kinds, "the head of the chain")
+    def _read_start(self, row: object) -> tuple[_Start, int]:
+        """Return what a transaction begins with, and the version of the tables. Raises JournalUnavailable."""
+        kinds = tuple[int, str, float, int, str, str]
+        seq, own, now, version, moving, role = decode_columns(row, kinds, "the head of the chain")
         if version > schema.VERSION:
             raise make_newer_error(version, schema.VERSION, self.place)
         if moving not in ("", self._mover):
@@ -285,7 +305,7 @@ class PostgresStore(Store):
                 where=self.place,
                 hint="backout journal move  # on the machine that has the file, until it says that it is done",
             )
-        return (seq, own), now, version
+        return _Start((seq, own), now, None if moving else role), version
 
     def _end(self) -> None:
         """End the transaction, if there is one, without any effect."""

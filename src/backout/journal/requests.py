@@ -9,23 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused, UsageError
-from backout.journal.gate import refuse_unprovable
+from backout.journal.gate import find_unprovable, refuse_unprovable
 from backout.journal.history import DECISIONS
 from backout.journal.store import Entry
-from backout.model.approval import Approver
+from backout.model.approval import NOT_PROVABLE, Approver
 
 if TYPE_CHECKING:
     from backout.journal.gate import Gate
     from backout.journal.history import RunRecord
+    from backout.journal.store import Roles
 
 REQUESTS: Final = ("abort", "pause", "resume", "approve", "break-glass", *DECISIONS)
 
 
-def make_request(record: RunRecord, what: str, reason: str, gate: Gate) -> Entry:
+def make_request(record: RunRecord, what: str, reason: str, gate: Gate, *, now: float, roles: Roles) -> Entry:
     """Return the event of a request.
 
     Args:
         record: the run as of the transaction that the event is written in.
+        now: Unix seconds, of that transaction.
+        roles: of whoever asks, and of those who asked for the plan.
 
     Raises:
         UsageError: there is no such request.
@@ -40,7 +43,7 @@ def make_request(record: RunRecord, what: str, reason: str, gate: Gate) -> Entry
         raise Refused(why_not, where=record.id, hint=f"backout runs resume {record.id}")
     data: dict[str, object] = {"what": what, "reason": reason}
     if what == "approve":
-        data |= _approve(record, gate)
+        data |= _approve(record, gate, now, roles)
     return Entry("run.asked", record.id, record.blocked if what in DECISIONS else None, data)
 
 
@@ -59,22 +62,22 @@ def _find_obstacle(record: RunRecord, what: str, gate: Gate) -> str:
     return ""
 
 
-def _approve(record: RunRecord, gate: Gate) -> dict[str, object]:
-    """Return what an approval binds: the plan by its hash, until when, and by whom as far as the journal proves it.
+def _approve(record: RunRecord, gate: Gate, now: float, roles: Roles) -> dict[str, object]:
+    """Return what an approval binds: the plan by its hash, and until when. By whom is what the server will say.
 
     Raises:
-        Refused: a second person has to approve it, and this is none.
+        Refused: a second person has to approve it, and this is none, or not provably.
     """
-    rule, waiting = gate.find_rule(record), record.waiting
+    rule = gate.find_rule(record)
     assert rule is not None
-    assert waiting is not None
     if rule.by is Approver.SECOND_PERSON:
-        if not gate.person:
-            raise refuse_unprovable(record.environment)
-        if gate.person == waiting.person:
+        if why := find_unprovable((*record.asked_by, roles.own), roles):
+            raise refuse_unprovable(record.environment, why)
+        if roles.own in record.asked_by:
             raise Refused(
-                f"a second person has to approve it: {gate.person} asked for it",
+                f"{NOT_PROVABLE}: the role {roles.own} of the journal's database asked for the plan, too",
                 where=record.id,
-                hint="have somebody else approve it, by their own role of the journal's database",
+                hint="give each person a role of their own, and its connection string: docs/team.md; then have somebody"
+                " else approve it",
             )
-    return {"hash": record.plan.hash, "expires_at": gate.now() + rule.expires_s, "person": gate.person}
+    return {"hash": record.plan.hash, "expires_at": now + rule.expires_s}

@@ -24,6 +24,8 @@ _Seq = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(max_length=500)]
 """A name that appears in messages."""
 _EventRow = tuple[_Seq, float, Name, Name, _Seq | None, Name, str, Name, str, str]
+_OWN = 10
+_Writers = Annotated[tuple[Name | None, ...], msgspec.Meta(max_length=1)]
 
 
 class JournalUnavailable(BackoutError):
@@ -65,15 +67,21 @@ def decode_columns(row: object, types: Any, what: str) -> Any:
 
 
 def decode_event(row: Sequence[Any]) -> Event:
-    """Return the event of a stored row; its content must not be changed. Raises DamagedRow."""
+    """Return the event of a stored row; its content must not be changed. Raises DamagedRow.
+
+    Args:
+        row: the columns of `chain.COLUMNS`, and on a server `writer`.
+    """
     return _decode_cached_event(tuple(row))
 
 
 @lru_cache(maxsize=2048)  # a run is read at each of its steps, and its events stay as they are
 def _decode_cached_event(row: tuple[Any, ...]) -> Event:
     what = f"event {row[0]!r:.20}"
-    seq, at, environment, run, step, kind, text, actor, _, own = decode_columns(row, _EventRow, what)
-    return Event(seq, at, environment, run, step, kind, decode_json_object(text, what), actor, own)
+    seq, at, environment, run, step, kind, text, actor, _, own = decode_columns(row[:_OWN], _EventRow, what)
+    writers = decode_columns(row[_OWN:], _Writers, what)
+    data = decode_json_object(text, what)
+    return Event(seq, at, environment, run, step, kind, data, actor, own, "".join(filter(None, writers)))
 
 
 def decode_json_value(text: object, what: str) -> Json:

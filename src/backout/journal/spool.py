@@ -13,6 +13,7 @@ import msgspec
 from backout.errors import Busy
 from backout.journal import lease as leases
 from backout.journal import schema
+from backout.journal.approvals import SPOOLED
 from backout.journal.chain import COLUMNS
 from backout.journal.execute import make_abort_entry
 from backout.journal.ledger import find_newest
@@ -109,7 +110,7 @@ def _end_overtaken(transaction: Transaction, environment: str, me: Holder, actor
 
 
 def _append(transaction: Transaction, event: Event) -> None:
-    data: dict[str, object] = {**event.data, "spooled": {"seq": event.seq, "hash": event.hash}}
+    data: dict[str, object] = {**event.data, SPOOLED: {"seq": event.seq, "hash": event.hash}}
     entry = Entry(event.kind, event.run, event.step, data)
     transaction.append(entry, environment=event.environment, actor=event.actor, at=event.at)
 

@@ -24,7 +24,7 @@ from backout.journal.rows import (
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from backout.journal.chain import ChainReport
@@ -53,16 +53,25 @@ class Transaction:
         now: Unix seconds, by the clock that decides about leases.
         head: read already, or None.
         history: see `Store.history`.
+        writer: the role that the server will say wrote what is appended; None: it says nothing.
     """
 
     def __init__(
-        self, connection: Connection, now: float, mask: Mask, *, head: Head | None = None, history: int = 0
+        self,
+        connection: Connection,
+        now: float,
+        mask: Mask,
+        *,
+        head: Head | None = None,
+        history: int = 0,
+        writer: str | None = None,
     ) -> None:
         self.connection = connection
         self.now = now
         self.mask = mask
         self.head = head
         self.history = history
+        self.writer = writer
         self.events: list[Event] = []
 
     def append(self, entry: Entry, *, environment: str, actor: str, at: float | None = None) -> Event:
@@ -77,15 +86,19 @@ class Transaction:
         seq, before = self.head[0] + 1, self.head[1]
         at = self.now if at is None else at
         row = (seq, at, environment, entry.run, entry.step, entry.kind, text, str(self.mask(actor)), before)
-        event = append_row(self.connection, (*row, hash_row(row)))
+        event = append_row(self.connection, (*row, hash_row(row, self.writer)), self.writer)
         self.head = (seq, event.hash)
         self.events.append(event)
         return event
 
 
-def append_row(connection: Connection, row: Sequence[Any]) -> Event:
-    """Append a row that is a link of the chain already; the tables refuse one that does not follow the newest."""
-    event = decode_event(row)
+def append_row(connection: Connection, row: Sequence[Any], writer: str | None = None) -> Event:
+    """Append a row that is a link of the chain already; the tables refuse one that does not follow the newest.
+
+    Args:
+        writer: whom the server writes beside it; nobody here can choose that.
+    """
+    event = decode_event((*row, writer))
     connection.execute(f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", tuple(row))  # noqa: S608
     connection.execute("UPDATE head SET seq = ?, hash = ?", (row[0], row[-1]))
     return event
@@ -96,6 +109,18 @@ def read_head(connection: Connection) -> Head:
     head = connection.execute("SELECT seq, hash FROM head").fetchone()
     found: Head = decode_columns(head, tuple[int, str], "the head of the chain")
     return found
+
+
+class Roles(Value, frozen=True):
+    """Roles of the journal's database.
+
+    Args:
+        own: the one that this process has logged in with, "" where there are none.
+        vouched: those, of the ones asked about, that can write nothing in another's name.
+    """
+
+    own: str = ""
+    vouched: frozenset[str] = frozenset()
 
 
 class Store(ABC):
@@ -179,6 +204,14 @@ class Store(ABC):
         """
         with self.reading() as connection:
             return None if connection is None else False
+
+    def read_roles(self, _connection: Connection, _asked: Iterable[str] = ()) -> Roles:
+        """Return who writes here, and for which roles the journal vouches: a file knows none.
+
+        Args:
+            _asked: the roles that it is asked about, besides the own one.
+        """
+        return Roles()
 
     def find_least_fence(self, _connection: Connection) -> int:
         """Return the number that the next fence has to be above, beside those that the leases have had."""

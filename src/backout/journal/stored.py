@@ -6,30 +6,28 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from backout.errors import Busy, PartlyDone, UsageError
-from backout.journal import counts as counts_table
 from backout.journal import lease as leases
 from backout.journal import marks as mark_events
-from backout.journal.chain import COLUMNS, ChainReport
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
-from backout.journal.gate import Gate
+from backout.journal.gate import Gate, find_unprovable, refuse_unprovable
 from backout.journal.ledger import Ledger, find_newest, is_leaving, load, make_submission
 from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.requests import make_request
-from backout.journal.rows import DamagedRow, JournalUnavailable
+from backout.journal.rows import JournalUnavailable
 from backout.journal.sqlite_store import make_unreachable_error
-from backout.journal.store import Entry
-from backout.journal.worker_leases import check_duty
+from backout.journal.store import Entry, Roles
+from backout.journal.stored_counts import StoredCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from backout.journal.chain import ChainReport
     from backout.journal.history import RunRecord
     from backout.journal.lease import Lease
     from backout.journal.stop import StopRequest
-    from backout.journal.store import Store, Transaction
+    from backout.journal.store import Store
     from backout.model.approval import ApprovalRule
-    from backout.model.guard.signals import Counts
     from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
     from backout.model.version import Mark, VersionMark
@@ -40,7 +38,7 @@ _NEWEST = "SELECT max(seq) FROM event WHERE run = ? AND kind <> 'step.progress'"
 _LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
 
 
-class StoredJournal:
+class StoredJournal(StoredCounts):
     """The journal in a store, whose tables are made at the first write; for several threads, one drive at a time.
 
     Args:
@@ -50,10 +48,6 @@ class StoredJournal:
         stop: asked at every step boundary.
         host: this machine's name in leases, by default what the system says.
         approvals: what has to be approved before it changes anything.
-        person: whom the journal itself vouches for; a file vouches for nobody.
-
-    Attributes:
-        duty: the lease of a worker, without which nothing is written; None: no worker's.
     """
 
     def __init__(
@@ -66,17 +60,14 @@ class StoredJournal:
         stop: StopRequest | None = None,
         host: str | None = None,
         approvals: ApprovalRule | None = None,
-        person: str = "",
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._clock = clock
         self._locks = locks
         self._ttl_s = lease_ttl_s
         self._stop = stop
         self._host = host
-        self.duty: Lease | None = None
-        self._gate = Gate(approvals, person, clock.now)
-        self._ledger: Ledger | None = None
+        self._gate = Gate(approvals)
         self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
 
     # --- Journal ----------------------------------------------------------------------------------------------------
@@ -137,7 +128,7 @@ class StoredJournal:
             wanted["kind = ?"] = kind
         wanted = {condition: value for condition, value in wanted.items() if value is not None}
         where = " AND ".join(["seq > ?", *wanted])
-        query = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 no value in it
+        query = f"SELECT * FROM event WHERE {where} ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 no value in it
         while found := self._store.events(query, (after, *wanted.values())):
             yield from found
             after = found[-1].seq
@@ -198,14 +189,20 @@ class StoredJournal:
         """
         record = self._existing(run)
         with self._write("run.asked") as transaction:
-            now = load(transaction.connection, record.id) or record
-            transaction.append(make_request(now, what, reason, self._gate), environment=record.environment, actor=actor)
+            found = load(transaction.connection, record.id) or record
+            roles = self._store.read_roles(transaction.connection, found.asked_by)
+            request = make_request(found, what, reason, self._gate, now=transaction.now, roles=roles)
+            transaction.append(request, environment=record.environment, actor=actor)
         if what == "abort":
             self._abort_unheld(record, actor)
 
     def check_approvable(self, plan: Plan) -> None:
         """Raise Refused when nobody's approval of a plan could be proven, see `ports.Runs`."""
-        self._gate.check_approvable(plan)
+        if self._gate.asks_for_second(plan):
+            with self._store.reading() as connection:
+                roles = self._store.read_roles(connection) if connection is not None else Roles()
+            if why := find_unprovable((roles.own,), roles):
+                raise refuse_unprovable(plan.environment, why)
 
     # --- Marks ------------------------------------------------------------------------------------------------------
 
@@ -230,45 +227,6 @@ class StoredJournal:
     def find_mark(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
         """Return the latest such mark of this version, or None."""
         return next((m for m in reversed(self.marks(environment)) if (m.version, m.mark) == (version, mark)), None)
-
-    # --- CountsStore ------------------------------------------------------------------------------------------------
-
-    def keep(self, environment: str, counts: Sequence[Counts]) -> None:
-        """Store counts; a row for the same version and second replaces the earlier one."""
-        if counts:
-            with self._write("counts", chained=False) as transaction:
-                counts_table.keep(transaction, environment, counts)
-
-    def load_counts(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
-        """Return the stored counts of the seconds in [since, until), by second and version."""
-        with self._store.reading() as connection:
-            return counts_table.read_counts(connection, environment, since, until) if connection else ()
-
-    def save_checkpoint(self, run: str, name: str, data: Json) -> None:
-        """Store the newest state of a detector. Raises Busy when the run was driven here and is taken over."""
-        ledger = self._ledger
-        with self._write("checkpoint", chained=False) as transaction:
-            if ledger is not None and ledger.run == run:
-                ledger.renew(transaction)
-            counts_table.save_checkpoint(transaction, run, name, data)
-
-    def load_checkpoint(self, run: str, name: str) -> Json:
-        """Return the newest state or None."""
-        query = "SELECT data FROM checkpoint WHERE run = ? AND name = ?"
-        try:
-            return self._store.json(query, (run, name), f"the checkpoint {name}")
-        except DamagedRow:
-            return None  # it is not history: what cannot be read counts as never stored
-
-    def list_checkpoints(self) -> Iterator[tuple[str, str, float, Json]]:
-        """Yield (run, name, Unix seconds, state) of each checkpoint that is kept."""
-        for run, name, at in self._store.rows("SELECT run, name, at FROM checkpoint ORDER BY at, run, name"):
-            yield run, name, at, self.load_checkpoint(run, name)
-
-    def prune(self, older_than: float) -> int:
-        """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
-        with self._write("prune", chained=False) as transaction:
-            return counts_table.prune(transaction, older_than)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -317,14 +275,6 @@ class StoredJournal:
 
     def _me(self) -> leases.Holder:
         return leases.make_own_holder(self._host)
-
-    @contextmanager
-    def _write(self, name: str, *, chained: bool = True) -> Iterator[Transaction]:
-        """Open a transaction, see `Store.write`. Raises Busy when this process is not on duty any more."""
-        with self._store.write(name, chained=chained) as transaction:
-            if self.duty is not None:
-                check_duty(transaction.connection, self.duty)
-            yield transaction
 
     def _take(self, lock: FileLock, environment: str) -> bool:
         """Return whether the lock was acquired; waits up to a second for a holder that is just leaving."""

@@ -43,8 +43,10 @@ _BY_KIND: Final = {
     PlanKind.FORWARD: Change.ROLL_FORWARD,
     PlanKind.SECRETS: Change.SECRETS,
 }
-NOT_PROVABLE: Final = "a second person is not provable: whoever may write to the journal may write any name into it"
-"""Why a journal refuses to say who approves."""
+NOT_PROVABLE: Final = "a second person is not provable"
+"""What a journal says that cannot tell who approves."""
+IN_A_FILE: Final = "whoever may write to the journal's file may write any name into it"
+"""Why one in a file cannot."""
 
 
 class ApprovalRule(Value, frozen=True):
@@ -53,6 +55,11 @@ class ApprovalRule(Value, frozen=True):
     required_for: tuple[Change, ...] = ()
     by: Approver = Approver.ANYONE
     expires_s: float = 3600.0
+
+    def join(self, other: ApprovalRule) -> ApprovalRule:
+        """Return the rule that asks for all that both ask for."""
+        by = Approver.SECOND_PERSON if Approver.SECOND_PERSON in (self.by, other.by) else self.by
+        return ApprovalRule(self.required_for, by, min(self.expires_s, other.expires_s))
 
     def needs(self, plan: Plan) -> bool:
         """Whether a plan waits for an approval; what guard does itself never does."""
@@ -63,9 +70,10 @@ class Approval(Value, frozen=True):
     """A person's approval of one plan.
 
     Args:
-        person: whom the journal itself vouches for (a role of its database), "" for nobody.
-        at, expires_at: Unix seconds; it has to be used by then.
+        person: the role of the journal's database that gave it, as its server says; "" for nobody.
+        at, expires_at: Unix seconds, by the journal's own clock; it has to be used by then.
         hash: of the plan; a changed plan has another one.
+        is_spooled: it was given while the journal's server was away, by another clock.
     """
 
     by: str
@@ -74,6 +82,7 @@ class Approval(Value, frozen=True):
     at: float
     expires_at: float
     hash: str
+    is_spooled: bool = False
 
 
 class BrokenGlass(Value, frozen=True):
@@ -88,13 +97,11 @@ class Waiting(Value, frozen=True):
     """A plan waits for its approval.
 
     Args:
-        person: who asked for the plan, if the journal itself vouches for that; "" for nobody.
         expires_s: how long an approval counts.
     """
 
     by: Approver
     expires_s: float
-    person: str
     at: float
 
 

@@ -23,4 +23,13 @@ def list_decisions(run: Run) -> list[str]:
     if run.pause is not None:
         is_driven = run.state is RunState.RUNNING
         found.append(("to pause at its next step boundary" if is_driven else "paused", run.pause))
-    return [f"{word}, by {shorten(it.by)} at {format_clock(it.at)} UTC: {shorten(it.why)}" for word, it in found]
+    return [
+        f"{word}, by {shorten(it.by)}{_name_role(it)} at {format_clock(it.at)} UTC: {shorten(it.why)}"
+        for word, it in found
+    ]
+
+
+def _name_role(it: Pause | Approval | BrokenGlass) -> str:
+    """Return the role of the journal's database that it was given with, "" where no server says it."""
+    person = getattr(it, "person", "")
+    return f" (role {shorten(person)})" if person else ""

@@ -31,6 +31,7 @@ class Event(Value, frozen=True):
         kind: `run.submitted`, `step.start`, `mark`, ...
         actor: who (user@host, or "guard").
         hash: SHA-256 over the row and the previous hash.
+        writer: the role of the journal's database that wrote it, as the server says; "" where none does.
     """
 
     seq: int
@@ -42,6 +43,7 @@ class Event(Value, frozen=True):
     data: Mapping[str, Json] = field(default_factory=dict)
     actor: str = ""
     hash: str = ""
+    writer: str = ""
 
 
 class RunState(StrEnum):
