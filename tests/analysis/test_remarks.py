@@ -25,6 +25,7 @@ from backout.analysis.history.remarks import (
 )
 from backout.model.remark import Code, Doubt, Remark, RemarkKind, looks_like_mark
 from backout.model.version import Mark, VersionMark
+from backout.model.witness import Witness
 
 from situations import deployment, version
 
@@ -47,6 +48,7 @@ codes = st.builds(
     st.just("") | st.text(HEX, min_size=7, max_size=7),
 )
 texts = st.text(max_size=60).map(str.rstrip)
+witnesses = st.none() | st.builds(Witness, st.text(HEX, min_size=8, max_size=8), st.text(HEX, min_size=12, max_size=12))
 signatures = st.just("") | st.text("0123456789ABCDEFghij-_", min_size=14, max_size=14)
 whole_seconds = st.integers(1, 4_000_000_000).map(float)
 remarks = st.one_of(
@@ -75,20 +77,35 @@ remarks = st.one_of(
 )
 
 
-@given(remarks)
-def test_what_is_written_is_read_again(remark: Remark) -> None:
+@given(remarks, witnesses)
+def test_what_is_written_is_read_again(remark: Remark, witness: Witness | None) -> None:
     """For every kind and every combination of fields, whatever the reason says."""
-    assert parse(str(remark)) == remark
+    whole = replace(remark, witness=witness)
+    assert parse(str(whole)) == whole
 
 
-@given(remarks)
-def test_a_provider_that_cuts_messages_keeps_the_remark(remark: Remark) -> None:
+@given(remarks, witnesses)
+def test_an_older_backout_reads_the_head_of_the_journal_as_a_part_of_the_reason(
+    remark: Remark, witness: Witness | None
+) -> None:
+    """It reads the brackets exactly as ever, and what is behind them as text."""
+    head, rest = str(remark.head), str(replace(remark, witness=witness))
+    assert rest.startswith(head)
+    assert rest[len(head) :].lstrip(" ") in (
+        str(remark)[len(head) :].lstrip(" "),
+        f"journal={witness} {remark.text}".rstrip(),
+    )
+
+
+@given(remarks, witnesses)
+def test_a_provider_that_cuts_messages_keeps_the_remark(remark: Remark, witness: Witness | None) -> None:
     """What stands before the reason is never longer than the strictest limit, and reads the same without the reason."""
     said = str(replace(remark, text=""))
     assert len(said.encode()) <= LIMIT
-    cut = parse(str(remark).encode()[:LIMIT].decode(errors="ignore"))
+    cut = parse(str(replace(remark, witness=witness)).encode()[:LIMIT].decode(errors="ignore"))
     assert cut is not None
-    assert replace(cut, text="") == replace(remark, text="")
+    assert replace(cut, text="", witness=None) == replace(remark, text="")
+    assert cut.witness in (witness, None)
 
 
 @given(st.builds(Code, *[st.text(HEX, min_size=1, max_size=70)] * 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,7 +111,11 @@ def test_after_a_rollback_the_live_code_is_uploaded_again_with_them(story: Missi
     assert result(story, run, "verify_health")["verified"] is True
     assert any("uploaded again" in text for text in story.said)
     assert any("uploaded again" in note for note in run.plan.notes)
-    assert story.world.live.message == f"[backout {run.id} secrets] they were missing"
+    said = re.fullmatch(
+        r"\[backout (\S+) secrets\] journal=[0-9a-f]{8}/[0-9a-f]{12} they were missing", story.world.live.message
+    )
+    assert said is not None
+    assert said[1] == run.id
 
 
 def test_a_version_that_is_uploaded_just_then_is_no_reason_to_make_it_live(story: Missing) -> None:

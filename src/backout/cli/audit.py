@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.analysis.history.witnesses import compare_witnesses
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import BackoutError, UsageError
@@ -30,20 +31,29 @@ def audit() -> None:
 @audit.command("verify", short_help="Check that every event is as it was written.")
 @pass_shell
 def verify(shell: Shell) -> int:
-    """Check every event against the chain of hashes. Exit code 1 names the first one that is not as it was written."""
+    """Check every event against the chain of hashes, and what deployments' messages say of it with its events.
+
+    Exit code 1 names the first event that is not as it was written, and each message that speaks of one which the
+    journal does not have: its history was written anew.
+    """
+    from backout.cli.audit_witnesses import format_witnesses, make_witness_record, read_told
     from backout.wiring.records import describe_journal, open_journal
 
     config = shell.config()
     book = open_journal(config)
+    told, unread = read_told(shell, config) if book.read_witness() is not None else ([], {})
     found, append_only = book.verify_chain(), book.is_append_only()
-    record = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at, "why": found.why or None}
-    record |= {"journal": describe_journal(config), "append_only": append_only}
+    compared = compare_witnesses(told, book.events() if told else ())
+    record: dict[str, object] = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at}
+    record |= {"why": found.why or None, "journal": describe_journal(config), "append_only": append_only}
+    record |= {"witnesses": make_witness_record(compared, unread)}
     style = shell.output.style
     said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
-    shell.output.result("audit", record, said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD))
+    said = said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD)
+    shell.output.result("audit", record, "\n".join([said, *format_witnesses(style, compared, unread)]))
     if append_only is False and config.settings.journal.url_env is not None:
         shell.output.warn("this machine's role may change the tables: docs/team.md has one that may only append")
-    if found.is_whole:
+    if found.is_whole and not compared.differing:
         return 0
     if config.settings.journal.url_env is not None:
         shell.output.next("backout runs list  # what is unfinished", "ALTER SCHEMA backout RENAME TO backout_changed")

@@ -17,6 +17,7 @@ from backout.journal.rows import JournalUnavailable
 from backout.journal.sqlite_store import make_unreachable_error
 from backout.journal.store import Entry, Roles
 from backout.journal.stored_counts import StoredCounts
+from backout.model.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -141,6 +142,11 @@ class StoredJournal(StoredCounts):
             if transaction.connection.execute(query, (environment, kind, self._store.format_key(key))).fetchone():
                 return None
             return transaction.append(Entry(kind, data={**data, "key": key}), environment=environment, actor=actor)
+
+    def read_witness(self) -> Witness | None:
+        """Return which event is the newest one now, None where there is none. Raises JournalUnavailable."""
+        found = self._store.rows("SELECT event.hash, head.hash FROM event, head WHERE event.seq = 1")
+        return Witness.of(*found[0]) if found else None
 
     def verify_chain(self) -> ChainReport:
         """Check every event against the hash chain. Raises JournalUnavailable when its tables are damaged."""

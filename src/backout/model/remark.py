@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from backout.model.clock import to_utc
 from backout.model.value import Value
 from backout.model.version import is_commit
+from backout.model.witness import Witness  # noqa: TC001 - the tests' generators read the types
 
 if TYPE_CHECKING:
     from backout.model.version import Version, VersionMark
@@ -107,6 +108,7 @@ class Remark(Value, frozen=True):
         until: of a hold, Unix seconds (0: lifted).
         incident: the run that began the incident in which a hold was set, or "".
         signature: see `analysis.history.seal`.
+        witness: of the journal of who made it, None where none could be read; no signature covers it.
     """
 
     kind: RemarkKind
@@ -118,6 +120,7 @@ class Remark(Value, frozen=True):
     incident: str = ""
     signature: str = ""
     text: str = ""
+    witness: Witness | None = None
 
     @property
     def head(self) -> str:
@@ -138,7 +141,8 @@ class Remark(Value, frozen=True):
         return f"[backout {' '.join(words)}]"
 
     def __str__(self) -> str:
-        return f"{self.head} {self.text}".rstrip()
+        witness = f"journal={self.witness} " if self.witness is not None else ""
+        return f"{self.head} {witness}{self.text}".rstrip()
 
 
 def looks_like_mark(message: str) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Json, Plan, StepArguments
     from backout.model.steps.base import Arguments
     from backout.model.version import Mark, VersionMark
+    from backout.model.witness import Witness
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -132,6 +133,10 @@ class Journal(Protocol):
 
     def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
         """Record an event that belongs to no run; the same `key` of a kind once (None: it is there already)."""
+        ...
+
+    def read_witness(self) -> Witness | None:
+        """Return which event is the newest one now, None where there is none."""
         ...
 
 

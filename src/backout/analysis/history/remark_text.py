@@ -14,6 +14,11 @@ strictest known limit is 100. With a key, `sig=` and a signature are its last wo
     [backout hold until=2026-11-25T12:00:00Z in=rollback-1a2b3c4d] the reason
     [backout release ok=1a2b3c4d/0123456789ab/abcdef1] the reason
 
+Behind the brackets, where an older backout reads it as a part of the reason, stands which event was the newest of the
+journal (`model.witness`), if one could be read:
+
+    [backout secrets-1a2b3c4d secrets] journal=1a2b3c4d/0123456789ab the reason
+
 It is read exactly as it is written, letter by letter: other spaces, another case or order, a word more are no remark.
 """
 
@@ -25,11 +30,13 @@ from msgspec.structs import replace
 
 from backout.decoding import Undecodable, parse_moment
 from backout.model.remark import CODE_DIGITS, NAMED_BY_KIND, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
+from backout.model.witness import Witness
 
 _HEAD = re.compile(r"\[backout [!-Z\\^-~]+(?: [!-Z\\^-~]+)*\](?= |\Z)", re.ASCII)
 _RUN = re.compile(r"[a-z]{1,12}-[0-9A-Za-z]{1,16}", re.ASCII)
 _CODE = re.compile(rf"([\w.-]{{1,{VERSION_DIGITS}}})/([\w.-]{{0,{CODE_DIGITS}}})/([\w.-]{{0,{SHA_DIGITS}}})", re.ASCII)
 _SIGNATURE = re.compile(r"sig=[0-9A-Za-z_-]{14}", re.ASCII)
+_WITNESS = re.compile(r"journal=([0-9a-f]{8})/([0-9a-f]{12})(?: |\Z)", re.ASCII)
 _HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
 _UNTIL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
@@ -46,10 +53,13 @@ def parse(message: str) -> Remark | None:
         return None
     first, *words = found[0][len("[backout ") : -1].split(" ")
     signature = words.pop() if words and _SIGNATURE.fullmatch(words[-1]) else ""
-    read = _read(first, words, message[found.end() + 1 :])
+    text = message[found.end() + 1 :]
+    told = _WITNESS.match(text)
+    read = _read(first, words, text if told is None else text[told.end() :])
     if read is None:
         return None
-    read = replace(read, signature=signature.removeprefix("sig="))
+    witness = None if told is None else Witness(told[1], told[2])
+    read = replace(read, signature=signature.removeprefix("sig="), witness=witness)
     return read if read.head == found[0] else None
 
 

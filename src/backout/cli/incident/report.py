@@ -47,7 +47,9 @@ def report(shell: Shell, *, name: str | None, commit: bool) -> None:
     made = ""
     if commit:
         files = [path, *([Path(case.picture)] if case.picture else [])]
-        made = commit_report(files, f"Incident report: {case.title}")
+        witness = records.journal.read_witness()
+        named = f"\n\nBackout-Journal: {witness}" if witness is not None else ""
+        made = commit_report(files, f"Incident report: {case.title}{named}")
         shell.output.say(f"committed as {made[:12]}" if made else "it is committed as it is")
     payload = {**make_record(case), "commit": made or None}
     shell.output.result("incident", payload, str(path))

@@ -49,6 +49,9 @@ class NoJournal:
         for version, proof in self._card.failed_proofs.items() if kind == KIND else ():
             yield Event(0, proof.at, "", "", None, KIND, {"version": version, "why": proof.why})
 
+    def read_witness(self) -> None:
+        """Return None."""
+
     def runs(self, environment: str | None = None) -> tuple[Run, ...]:
         """Return none."""
         return ()
