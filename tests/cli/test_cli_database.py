@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import pytest
 from cli_shell import backout
 from kept import template
 
+from backout.journal.sqlite import SqliteJournal
+from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 
@@ -204,6 +207,26 @@ def test_a_child_branch_is_not_said_to_be_put_in_place(tmp_path: Path, neon: Neo
         assert (answer.code, "is a child branch" in answer.err) == (3, True)
         assert "backout db restore TARGET" in answer.err
     assert neon.changes() == []
+
+
+def test_a_branch_is_put_in_place_without_an_approval_only_behind_broken_glass(tmp_path: Path, neon: Neon) -> None:
+    """Where restores wait for one: exit 3, with the way that waits; broken, it is done, recorded and said."""
+    sure = ("-m", "bad migration", "--confirm", "production")
+    assert typed(tmp_path, "branch", "create", "--at", "0/C3A5C918", "--name", "side", *sure).code == 0
+    file = tmp_path / "backout.toml"
+    asked = '[environments.production.approvals]\nrequired_for = ["restore"]\n'
+    file.write_text(file.read_text() + asked)
+    before = neon.changes()
+    refused = typed(tmp_path, "branch", "finalize", "side", "--keep-as", "before", *sure)
+    assert (refused.code, "has to be approved here" in refused.err, neon.changes()) == (3, True, before)
+    assert "backout db restore TARGET" in refused.err
+    assert typed(tmp_path, "branch", "finalize", "side", "--break-glass").code == 2, "it needs a reason"
+    done = typed(tmp_path, "branch", "finalize", "side", "--keep-as", "before", "--json", "--break-glass", *sure)
+    assert (done.code, done.json["kept"]) == (7, "before")
+    assert "without the approval that it needs" in done.err
+    with contextlib.closing(SqliteJournal(tmp_path / ".backout" / "journal.sqlite", SystemClock())) as journal:
+        (event,) = journal.events(kind="database.branch.broke_glass")
+    assert event.data["why"] == "bad migration"
 
 
 def test_the_default_name_of_a_branch_names_its_moment(tmp_path: Path, neon: Neon) -> None:

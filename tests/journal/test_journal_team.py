@@ -71,6 +71,8 @@ def test_commands_find_the_journal_on_the_server_that_the_variable_leads_to(tmp_
         tmp_path / "two", "audit", "verify", "--json", variables={**here, "BACKOUT_JOURNAL_PATH": "own.sqlite"}
     )
     assert json.loads(file.out)["events"] == 0, "a file that a variable names has precedence"
+    assert file.err.count("BACKOUT_JOURNAL_PATH is set: this command uses the file") == 1
+    assert "BACKOUT_JOURNAL_PATH" not in found.err
 
 
 def checks(folder: Path, variables: dict[str, str], *command: str) -> dict[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Table = dict[str, object]
 OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF", TRUST_ENV)
 _SHARED = ("incidents", "journal")
+
+
+JOURNAL_URL: Final = ("journal", "url_env")
+"""The key that a file which a variable names takes the place of."""
 
 
 def overlay(
@@ -42,7 +46,10 @@ def overlay(
             _put(merged, path, _convert(wanted[name], kind))
             set_by[path] = name
             if path == ("journal", "path"):  # a file in place of whatever the configuration names
-                _put(merged, ("journal", "url_env"), None)
+                _put(merged, JOURNAL_URL, None)
+                own = document.get("journal")
+                if isinstance(own, dict) and own.get("url_env"):
+                    set_by[JOURNAL_URL] = name
     for key, value in flags.items():
         path = ("environments", chosen or "", *key.split("."))
         kind = next((kind for _, known, kind in table if known == path), str)

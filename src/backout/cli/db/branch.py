@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.errors import UsageError
 from backout.private import make_private_folder, write_over
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _FINALIZING = "database.branch.finalizing"
 """What the journal keeps before a branch is put in place: a name that is taken is then known to be of this attempt."""
+
+_GLASS = "database.branch.broke_glass"
+"""That a branch is put in place without the approval that it needs."""
 
 _message = click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 _confirm = click.option("--confirm", metavar="ENV", help="Confirm a protected environment by its name.")
@@ -146,6 +150,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
 @click.option("--keep-as", metavar="NAME", help="The name that the old state keeps; default: LIVE-before-NAME.")
 @_dry_run
 @_message
+@BREAK_GLASS
 @_confirm
 @pass_shell
 def finalize(
@@ -154,8 +159,9 @@ def finalize(
     """Put a side branch's content in place of the live one's; what was live is kept as a named branch.
 
     Everything written to the live branch since the side branch's moment is in the kept branch only. Connections are cut
-    once. Another process notes before what the branch holds, and compares what is live with that. Exit codes: 0 done,
-    and nothing differs; 1 something does; 2 it is the live branch, or the name to keep is taken; 3 the vendor has no
+    once. Another process notes before what the branch holds, and compares what is live with that. It is no run that
+    could wait for an approval: where restores need one it is refused without --break-glass. Exit codes: 0 done, and
+    nothing differs; 1 something does; 2 it is the live branch, or the name to keep is taken; 3 the vendor has no
     such call (Xata; Neon for a child branch), or it was not confirmed; 7 it was done, and nothing could be compared.
     """
     from backout.cli.support.cached import tell_cache
@@ -180,7 +186,10 @@ def finalize(
         payload = {"environment": config.name, "action": "finalize", "dry_run": True, "branch": words.make_record(side)}
         shell.output.result("db-branch", {**payload, "name": name, "kept": kept}, f"would {does}")
         return 0
+    _check_approvals(shell, config)
     why = _confirm_action(shell, config, does, message, confirm)
+    if shell.flags.glass:
+        _break_glass(shell, config, f"{side.id}:{kept}", does, why)
     check = finalize_check(config, port)
     if live is not None:
         check.note(side, live, kept, keeps=keeps)
@@ -321,6 +330,47 @@ def _confirm_action(shell: Shell, config: Config, does: str, message: str | None
     from backout.cli.support.confirm import confirm as asked
 
     return asked(shell, config, does, message=message, typed=typed)
+
+
+def _check_approvals(shell: Shell, config: Config) -> None:
+    """Raise Refused where data may be overwritten with an approval alone, and the glass is not broken."""
+    from backout.errors import Refused
+    from backout.model.approval import Change
+
+    if Change.RESTORE in config.environment.approval_rule().required_for and not shell.flags.glass:
+        raise Refused(
+            "a change of data has to be approved here, and putting a branch in place is no run that could wait",
+            where=f"environments.{config.name}.approvals",
+            hint=f"backout db restore TARGET -e {config.name}  # waits for its approval",
+            options=("If it cannot wait: the same command with `--break-glass -m WHY`; it is recorded, and told.",),
+        )
+
+
+def _break_glass(shell: Shell, config: Config, key: str, does: str, why: str) -> None:
+    """Record that nobody approved it, before anything is done, and tell every channel, if an approval was needed."""
+    from backout.cli.support.glass import tell_of_glass
+    from backout.model.approval import Change
+    from backout.model.incident.notice import Notice, NoticeKind
+    from backout.wiring import clock
+    from backout.wiring.records import find_actor, open_journal
+
+    if Change.RESTORE not in config.environment.approval_rule().required_for:
+        shell.output.say("it needs no approval: there is no glass to break")
+        return
+    name, actor, at = config.name, find_actor(), clock.now()
+    open_journal(config).note(name, _GLASS, f"{key}:{at}", {"does": does, "why": why}, actor=actor)
+    notice = Notice(
+        kind=NoticeKind.BROKE_GLASS,
+        environment=name,
+        at=at,
+        title=f"{name}: a branch is put in place without the approval that it needs",
+        text=f"{actor} broke the glass: {why}. Nobody has approved it: {does}.",
+        key=f"{name}:{NoticeKind.BROKE_GLASS}:{key}:{at}",
+        run="",
+        next=(f"backout db branch list -e {name}",),
+        facts={"by": actor, "why": why},
+    )
+    tell_of_glass(shell, notice)
 
 
 def _record_in_journal(config: Config, what: str, found: SideBranch, why: str) -> None:

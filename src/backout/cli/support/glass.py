@@ -13,6 +13,7 @@ from backout.escaping import fold_blanks
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.incident.notice import Notice
     from backout.ports import Runs
 
 
@@ -47,10 +48,6 @@ def break_glass_as_typed(shell: Shell, runs: Runs, run: str, *, actor: str) -> N
     """Break the glass for a run that is about to be driven, if that was typed and there is one."""
     if not shell.flags.glass:
         return
-    if shell.notifier is None:  # a restore needs no toolbox, which brings one
-        from backout.wiring.telling import make_notifier
-
-        shell.notifier = make_notifier(shell.config())
     if not break_glass_for(shell, runs, run, actor=actor, why=shell.flags.glass):
         shell.output.say(f"{run} waits for no approval: there is no glass to break")
 
@@ -63,12 +60,21 @@ def break_glass_for(shell: Shell, runs: Runs, run: str, *, actor: str, why: str)
     notice = break_glass(runs, run, actor=actor, why=shell.mask_reason(why), at=clock.now())
     if notice is None:
         return False
+    tell_of_glass(shell, notice)
+    return True
+
+
+def tell_of_glass(shell: Shell, notice: Notice) -> None:
+    """Tell every channel that nobody approved what is done."""
     shell.output.warn(f"{notice.title}; it is recorded, and every channel is told")
+    if shell.notifier is None:  # without a toolbox, which brings one
+        from backout.wiring.telling import make_notifier
+
+        shell.notifier = make_notifier(shell.config())
     if shell.notifier is None:
         shell.output.warn("no one is told: [notify] has no channel (docs/notifications.md)")
-        return True
+        return
     try:
         shell.notifier.tell(notice)
     except BackoutError as error:
         shell.output.warn(f"no notice could be sent: {error.what}")
-    return True

@@ -68,6 +68,7 @@ class Shell:
         self._complained: set[str] = set()
         self._learned: set[tuple[Path, str | None]] = set()
         """The files, each with the environment whose secrets were read."""
+        self._is_warned = False
         self._file: tuple[str, str] | None = None
         """Name and text of the configuration file that was read."""
 
@@ -131,8 +132,21 @@ class Shell:
             no_commands=self.flags.no_commands,
         )
         self._learn(found)
+        self._warn_of_file(found)
         self._file = (found.path.name, found.text)
         return found
+
+    def _warn_of_file(self, found: Config) -> None:
+        """Say once that a variable names a file in place of the journal that the team shares."""
+        from backout.config.overlay import JOURNAL_URL
+
+        if JOURNAL_URL in found.set_by and not self._is_warned:
+            self._is_warned = True
+            variable = found.set_by[JOURNAL_URL]
+            said = (
+                f"{variable} is set: this command uses the file {found.places.journal}, not the journal on the server"
+            )
+            self.output.warn(f"{said} that journal.url_env names, and nobody else sees what it records")
 
     def _learn(self, found: Config) -> None:
         """Mask all secrets of this environment before anything of it is printed, stored or sent."""
