@@ -8,7 +8,7 @@ import pytest
 from cli_shell import Stream, make_shell
 from values import replace
 
-from backout.cli.guard.guard import _watch as watch_as_typed
+from backout.cli.guard.guard import run_watch as watch_as_typed
 from backout.cli.guard.live import Live
 from backout.cli.support.session import Session
 from backout.errors import ProviderUnavailable

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def test_no_row_is_empty(quick_path: Path, tmp_path: Path) -> None:
     """A label with nothing behind it says nothing."""
     found = read_status(Story(quick_path / "journal.sqlite").tools())
-    shown = _format_text(make_shell(tmp_path), found, {"may_disarm": "nobody", "next": ""})
+    shown = _format_text(make_shell(tmp_path), found, {"may_disarm": "nobody", "next": ""}, "")
     assert re.search(r"^  not set up +\S", shown, re.MULTILINE)
     assert [line for line in shown.splitlines() if re.fullmatch(r"  \S+( \S+)* *", line)] == []
 

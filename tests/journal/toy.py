@@ -244,7 +244,8 @@ def url_of(directory: Path) -> str:
     """Return the connection string of a toy world's database, which is made where it is not there."""
     name = f"toy_{hashlib.sha256(str(directory).encode()).hexdigest()[:20]}"
     server = os.environ[SERVER]
-    with psycopg.connect(server, autocommit=True) as connection, contextlib.suppress(psycopg.errors.DuplicateDatabase):
+    made = (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)  # also by another process just now
+    with psycopg.connect(server, autocommit=True) as connection, contextlib.suppress(*made):
         connection.execute(f"CREATE DATABASE {name}".encode())
         _MADE.append(name)
         if len(_MADE) > _AT_ONCE:

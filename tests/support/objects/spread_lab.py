@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from msgspec import structs
 
+from streamed import await_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,9 +67,7 @@ class Spread:
         workers = [self._start("work", str(self.folder)) for _ in range(number)]
         try:
             for each in workers:
-                assert each.stdout is not None
-                line = each.stdout.readline()
-                assert "taking ranges" in line, line + each.communicate()[1]
+                await_line(each, "taking ranges")
             yield workers
         finally:
             for each in workers:

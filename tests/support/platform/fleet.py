@@ -12,7 +12,6 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,26 +66,19 @@ class Fleet:
     variables: dict[str, str]
     workers: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def push(self, name: str, version: str) -> None:
-        """Have a version of an application that can be made live."""
-        path = self.folder / "state" / f"{name}.json"
-        state = json.loads(path.read_text())
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        commit = version.encode().hex().ljust(40, "0")[:40]
-        state["versions"].insert(0, {"id": version, "created_at": at, "commit": commit})
-        new = path.with_suffix(".push")
-        new.write_text(json.dumps(state))
-        new.replace(path)
-
     def deploy(self, name: str, version: str) -> None:
-        """Push a version, and make it live as a deploy script does it."""
-        self.push(name, version)
-        request = {"protocol": "backout.platform/1", "command": "activate", "version": version, "message": "deploy"}
+        """Push a version of an application, and make it live as a deploy script does it."""
+        commit = version.encode().hex().ljust(40, "0")[:40]
+        self._ask(name, command="push", made={"id": version, "commit": commit})
+        assert "deployment" in self._ask(name, command="activate", version=version, message="deploy")
+
+    def _ask(self, name: str, **request: object) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(_PLATFORM)], input=json.dumps(request), cwd=self.folder,
             env={"FLEET_STATE": f"state/{name}.json"}, text=True, capture_output=True, check=True,
         )  # fmt: skip
-        assert "deployment" in json.loads(done.stdout), done.stdout
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
 
     def read_live(self, name: str) -> str:
         """Return the version that is live."""
@@ -203,9 +195,3 @@ def _write_config(fleet: Fleet, watch: str, pins: dict[str, str]) -> None:
         for number, name in enumerate(fleet.names)
     ]
     (fleet.folder / "backout.toml").write_text("".join(parts))
-
-
-def measure_gaps(looks: list[float], until_at: float) -> float:
-    """Return the longest time without a look, in seconds."""
-    times = [*looks, until_at]
-    return max((after - before for before, after in pairwise(times)), default=0.0)
