@@ -61,6 +61,8 @@ history = {json.dumps([sys.executable, "platform.py"])}
 current = {json.dumps([sys.executable, "platform.py"])}
 activate = {json.dumps([sys.executable, "platform.py"])}
 """
+MARKS = '\n[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n'
+KEY = {"BACKOUT_MARKS_KEY": "a-key-of-the-marks-of-this-shop-0123456789"}
 
 
 @pytest.fixture
@@ -184,3 +186,28 @@ def test_the_commit_of_an_incident_s_report_names_the_head(shop: Path) -> None:
     journal_, _, head = line.removeprefix("Backout-Journal: ").partition("/")
     assert journal_ == first.hash[:8]
     assert head in heads
+
+
+def test_an_archive_is_a_signed_witness_of_all_that_is_in_it(shop: Path) -> None:
+    """It is written, read back, and compared by `audit verify`; the journal written anew as a whole is found by it."""
+    archive = ("audit", "archive", "--before", "0 seconds ago", "--to", "old.jsonl")
+    refused = backout(shop, *archive)
+    assert (refused.code, "no key to sign" in refused.err) == (3, True)
+    (shop / "backout.toml").write_text(CONFIG + MARKS)
+    done = backout(shop, *archive, "--json", variables=KEY)
+    assert done.code == 0, done.err
+    assert (done.json["events"], done.json["left"]) == (3, 0)
+    again = backout(shop, *archive, variables=KEY)
+    assert (again.code, "File exists" in again.err) == (2, True)
+    none = backout(shop, "audit", "archive", "--before", "2 hours ago", "--to", "x.jsonl", "--json", variables=KEY)
+    assert (none.code, none.json["events"], (shop / "x.jsonl").exists()) == (0, 0, False)
+    whole = backout(shop, "audit", "verify", "--archive", "old.jsonl", "--json", variables=KEY)
+    assert (whole.code, whole.json["archive"]["same"]) == (0, True)  # type: ignore[index, call-overload]
+    (shop / "live.json").write_text(json.dumps(json.loads((shop / "live.json").read_text())[-1:]))
+    rewrite(shop)
+    told = backout(shop, "audit", "verify", "--archive", "old.jsonl", variables=KEY)
+    assert (told.code, "REWRITTEN: event 3" in told.out) == (1, True)
+    assert backout(shop, "audit", "verify").code == 0, "nothing else tells it"
+    assert backout(shop, "audit", "verify", "--archive", "none.jsonl", variables=KEY).code == 2
+    broken = backout(shop, "audit", "archive", "--before", "never", "--to", "y.jsonl", variables=KEY)
+    assert (broken.code, "not a time" in broken.err) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,13 +30,15 @@ def audit() -> None:
 
 
 @audit.command("verify", short_help="Check that every event is as it was written.")
+@click.option("--archive", "file", type=click.Path(path_type=Path), metavar="FILE", help="Also check an archive of it.")
 @pass_shell
-def verify(shell: Shell) -> int:
+def verify(shell: Shell, *, file: Path | None) -> int:
     """Check every event against the chain of hashes, and what deployments' messages say of it with its events.
 
     Exit code 1 names the first event that is not as it was written, and each message that speaks of one which the
     journal does not have: its history was written anew.
     """
+    from backout.cli.audit_archive import check_archive, format_archive
     from backout.cli.audit_witnesses import format_witnesses, make_witness_record, read_told
     from backout.wiring.records import describe_journal, open_journal
 
@@ -44,16 +47,19 @@ def verify(shell: Shell) -> int:
     told, unread = read_told(shell, config) if book.read_witness() is not None else ([], {})
     found, append_only = book.verify_chain(), book.is_append_only()
     compared = compare_witnesses(told, book.events() if told else ())
+    archived = check_archive(shell, config, book, file) if file is not None else None
     record: dict[str, object] = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at}
     record |= {"why": found.why or None, "journal": describe_journal(config), "append_only": append_only}
-    record |= {"witnesses": make_witness_record(compared, unread)}
+    record |= {"witnesses": make_witness_record(compared, unread), "archive": archived}
     style = shell.output.style
     said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
     said = said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD)
-    shell.output.result("audit", record, "\n".join([said, *format_witnesses(style, compared, unread)]))
+    shell.output.result(
+        "audit", record, "\n".join([said, *format_witnesses(style, compared, unread), *format_archive(style, archived)])
+    )
     if append_only is False and config.settings.journal.url_env is not None:
         shell.output.warn("this machine's role may change the tables: docs/team.md has one that may only append")
-    if found.is_whole and not compared.differing:
+    if found.is_whole and not compared.differing and (archived is None or archived["same"]):
         return 0
     if config.settings.journal.url_env is not None:
         shell.output.next("backout runs list  # what is unfinished", "ALTER SCHEMA backout RENAME TO backout_changed")
@@ -62,6 +68,29 @@ def verify(shell: Shell) -> int:
     put_away = f"{shlex.join(('mv', path, f'{path}.changed'))}  # then keep it: the next command begins a new one"
     shell.output.next("backout runs list  # what is unfinished", put_away)
     return 1
+
+
+@audit.command(
+    "archive",
+    short_help="Write old events into a signed file.",
+    epilog="""
+Examples:
+  backout audit archive --before "90 days ago" --to journal-2026-q3.jsonl
+  backout audit verify --archive journal-2026-q3.jsonl
+""",
+)
+@click.option("--before", "before", metavar="TIME", required=True, help="Of runs that were over then.")
+@click.option("--to", "to", type=click.Path(path_type=Path), metavar="FILE", required=True, help="A new file.")
+@pass_shell
+def archive(shell: Shell, *, before: str, to: Path) -> int:
+    """Write the journal, from its beginning to where no run was open before TIME, into a file, and read that back.
+
+    Its last line names the head of the chain there, signed with the key of the marks. Nothing is removed from the
+    journal. Exit code 3: it is not as it was written, or there is no key to sign with.
+    """
+    from backout.cli.audit_archive import make_archive
+
+    return make_archive(shell, shell.config(), before, to)
 
 
 @audit.command("scrub", short_help="List the events that hold a secret known now.")

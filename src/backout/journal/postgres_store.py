@@ -5,6 +5,11 @@ server's, taken behind the lock, so no machine's clock decides about a lease.
 
 What this process has written or seen last is remembered, and looked for in each transaction: a server that does not
 have it (a replica that was promoted without it, a restored copy) voids every lease that this process had been given.
+
+That is at least as strong as remembering the commit's place in the WAL and the time line. All that decides is an event:
+a lease is taken, and handed on, in the transaction that appends one. What else is written beside them can be lost: a
+heartbeat (the lease runs out sooner, and its next holder appends), a lease that was given back (it runs out). And an
+event is missed as well where a server was put back by other means than its WAL, or has other events in its place.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backout.errors import Busy, PartlyDone, UsageError
 from backout.journal import lease as leases
@@ -142,6 +142,13 @@ class StoredJournal(StoredCounts):
             if transaction.connection.execute(query, (environment, kind, self._store.format_key(key))).fetchone():
                 return None
             return transaction.append(Entry(kind, data={**data, "key": key}), environment=environment, actor=actor)
+
+    def read_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield every event as it is stored, in order. Raises JournalUnavailable."""
+        after = 0
+        while found := self._store.rows(f"SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT {_PAGE}", (after,)):  # noqa: S608
+            yield from found
+            after = found[-1][0]
 
     def read_witness(self) -> Witness | None:
         """Return which event is the newest one now, None where there is none. Raises JournalUnavailable."""
