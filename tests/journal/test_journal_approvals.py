@@ -173,6 +173,15 @@ def test_what_had_to_wait_once_waits_everywhere(desk: Desk) -> None:
     assert desk.drive(run, desk.open(None)).state is RunState.DONE
 
 
+def test_a_machine_that_asks_for_less_does_not_make_an_approval_last(desk: Desk) -> None:
+    """It counts for as long as where the plan began to wait, whatever a later configuration says."""
+    run, lenient = desk.submit(), desk.open(replace(ANYONE, expires_s=999_999.0))
+    desk.wait(run)
+    desk.approve(run, lenient)
+    desk.clock.sleep(601)
+    assert "has expired" in str(desk.wait(run, lenient))
+
+
 @pytest.mark.parametrize(
     "plan", [make_plan(kind=PlanKind.GUARD), make_plan(cause="guard-1"), make_plan(kind=PlanKind.BACKUP)]
 )

@@ -165,6 +165,23 @@ def test_a_role_with_the_grants_writes_everything_and_changes_nothing(tmp_path: 
     owner.close()
 
 
+def test_a_role_that_can_become_the_owner_is_said_to_be_no_appender(tmp_path: Path) -> None:
+    """Whether or not it inherits the owner's rights: it needs one statement more."""
+    recorded(tmp_path).close()
+    url = as_writer(tmp_path)
+    with foreign(tmp_path) as connection:
+        connection.execute(b"DROP ROLE IF EXISTS toy_climber")
+        connection.execute(f"CREATE ROLE toy_climber NOINHERIT LOGIN PASSWORD '{toy.PASSWORD}'".encode())
+        connection.execute(f"GRANT postgres, {WRITER} TO toy_climber".encode())
+        for statement in schema.GRANTS:
+            connection.execute(statement.format(role="toy_climber").encode())
+    store = PostgresStore(PostgresLink(lambda: url.replace(f"//{WRITER}:", "//toy_climber:")))
+    assert store.is_append_only() is False
+    store.close()
+    with foreign(tmp_path) as connection:
+        connection.execute(b"DROP OWNED BY toy_climber; DROP ROLE toy_climber")
+
+
 def test_the_page_grants_what_is_tried_here() -> None:
     """Line by line, to the role that it names."""
     page = Path(__file__).parents[2].joinpath("docs", "team.md").read_text(encoding="utf-8")
