@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from backout.providers.s3.exchanges import Exchange
 
+    from scripted_server import Step
+
 COPIED = b"<CopyObjectResult><ETag>&quot;abc&quot;</ETag></CopyObjectResult>"
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 LATE = b"<Error><Code>InternalError</Code><Message>Please try again.</Message></Error>"
@@ -361,3 +363,22 @@ def test_under_tls_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             works = [copy(f"{'k' * 30_000}{place}") for place in range(40)]
             made = client.multiplex(Gate(first=4, most=8)).run(works)
     assert made == [f"{'k' * 30_000}{place}abc" for place in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [pytest.param(answer(COPIED), 5, id="the next work"), pytest.param(answer(SLOW_DOWN, 503), 2, id="tried again")],
+)
+def test_where_no_more_calls_may_be_made_none_is_sent(lab: Lab, said: Step, wanted: int) -> None:
+    lab.server.will(said)
+    left = [wanted]
+
+    def check() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise BackoutError("it is another's by now")
+
+    lab.gate.check = check
+    with pytest.raises(BackoutError, match="another's by now"):
+        lab.run(40)
+    assert len(lab.server.asked) == wanted

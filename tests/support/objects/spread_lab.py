@@ -86,7 +86,7 @@ class Spread:
 
     def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what the journal's database says."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with psycopg.connect(self.url, autocommit=True, options="-c search_path=backout_tasks") as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
     def list_taken(self) -> dict[int, tuple[int, int]]:
