@@ -6,6 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from damaged_lab import Damaged
 from journal import toy
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["journal_server"]
+
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backout worker'"
 
 
 @pytest.fixture(scope="module")
@@ -207,19 +211,36 @@ def test_a_restore_whose_driver_was_killed_is_taken_back(open_lab: Callable[...,
 
 
 @pytest.mark.long
-def test_a_worker_whose_connections_are_cut_and_whose_job_is_lost(open_lab: Callable[..., Lab]) -> None:
-    """It connects again by itself; a range whose job nobody finds is done all the same."""
+def test_a_range_whose_job_is_lost_is_done_all_the_same(open_lab: Callable[..., Lab]) -> None:
+    """The workers are cut off besides, and connect again by themselves."""
     lab = open_lab()
     lab.slow.shut()
     with lab.spread.working(2) as workers:
         driver = lab.spread.drive(lab.damaged.to)
         lab.wait_for_all(*workers, driver)
-        lab.spread.ask("DELETE FROM backout_tasks.procrastinate_jobs RETURNING id")
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backout worker'"
-        assert lab.spread.ask(cut)
+        assert lab.spread.ask("DELETE FROM backout_tasks.procrastinate_jobs RETURNING id")
+        assert lab.spread.ask(CUT)
         lab.slow.let()
         lab.check(finish(driver))
-        for each in workers:
-            each.terminate()
-            out, err = each.communicate(timeout=600)
-            assert (each.returncode, out.count("taking ranges"), err) == (0, 1, ""), "once more since it was cut"
+
+
+@pytest.mark.long
+def test_a_worker_outlives_a_server_that_is_away_for_a_while(open_lab: Callable[..., Lab], journal_server: str) -> None:
+    """Procrastinate's own worker ends then; it is started anew, and takes ranges again."""
+    lab = open_lab()
+    name = lab.spread.url.rpartition("/")[2]
+    lab.slow.shut()
+    with lab.spread.working(1) as (worker,), psycopg.connect(journal_server, autocommit=True) as connection:
+        assert worker.stdout is not None
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        assert connection.execute(CUT.encode()).fetchall()
+        assert "no ranges of restores are taken" in worker.stdout.readline()
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        while "taking ranges" not in (line := worker.stdout.readline()):
+            assert "no ranges of restores are taken" in line
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(worker, driver)
+        lab.slow.let()
+        lab.check(finish(driver))
+        worker.terminate()
+        assert (worker.wait(120), worker.communicate()[1]) == (0, "")

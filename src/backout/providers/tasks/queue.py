@@ -41,6 +41,8 @@ _SWEEP_S: Final = 5.0
 _POLLING_S: Final = 1.0
 """Only an inserted job is notified; one that is tried again is found by polling."""
 _LOOK_S: Final = 0.2
+_CONNECTS_S: Final = 10.0
+"""How long a connection is waited for; then the worker ends, and is started anew."""
 _AGAIN: Final = procrastinate.RetryStrategy(max_attempts=20, wait=5)
 _BROKEN: Final = (exceptions.ConnectorException, psycopg.Error, PoolTimeout, OSError)
 
@@ -80,10 +82,12 @@ def serve(url: str, handle: Handler, stop: threading.Event, say: Callable[[str],
 
 
 async def _serve(url: str, handle: Handler, stop: threading.Event, say: Callable[[str], None]) -> None:
+    asyncio.get_running_loop().set_exception_handler(_ignore)
     connector = procrastinate.PsycopgConnector(
         conninfo=make_libpq_url(add_verification(url))[0],
         min_size=1,
         max_size=4,
+        timeout=_CONNECTS_S,
         kwargs={
             "prepare_threshold": None,
             "connect_timeout": 5,
@@ -110,6 +114,10 @@ async def _serve(url: str, handle: Handler, stop: threading.Event, say: Callable
     finally:
         with contextlib.suppress(*_BROKEN):
             await app.close_async()
+
+
+def _ignore(_loop: object, _context: object) -> None:
+    """Let procrastinate's own tasks end with an error that nobody takes: its worker ends with the same."""
 
 
 async def _work(app: procrastinate.App, stop: threading.Event, say: Callable[[str], None]) -> None:
