@@ -142,8 +142,9 @@ class _RangeWorker:
         """Work on a range, if it is free. Raises BackoutError: it could not be done here, and is given back."""
         try:
             self._work(lane, run, first)
-        except RangeLost:
-            return
+        except RangeLost as lost:
+            if not self._stop.is_set():
+                self._say(f"range {first} of {lost}")
         except BackoutError as error:
             self._say(f"range {first} of {run}: {error}")
             self._stop.wait(_AFTER_FAILURE_S)
