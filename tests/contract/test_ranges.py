@@ -19,7 +19,7 @@ from backout.journal.postgres_schema import GRANTS as JOURNAL_GRANTS
 from backout.model.objects.ranges import RangeOrder, RangeWork
 from backout.model.objects.versions import Attempt, Carried, ChangeKind, Moment, ObjectChange, Outcome
 from backout.providers.postgres.server.journal_link import PostgresLink
-from backout.providers.tasks.queue import defer, read_schema
+from backout.providers.tasks.queue import make_jobs, read_schema
 from backout.providers.tasks.ranges import PostgresRanges
 from backout.providers.tasks.tables import GRANTS, SEARCH_PATH
 from backout.wiring import tasks
@@ -81,7 +81,7 @@ class Lab:
 
     def open(self, url: str | None = None) -> Any:
         link = PostgresLink(lambda: url or self.url, search_path=SEARCH_PATH)
-        return closing(PostgresRanges(link, defer=defer, read_schema=read_schema))
+        return closing(PostgresRanges(link, make_jobs=make_jobs, read_schema=read_schema))
 
     def order(self, first: int = 0, fence: int = 7, **more: Any) -> RangeOrder:
         values = {"place": PLACE, "version": __version__, "prefix": "", "moment": Moment(1.0, 2.0), "again": False}

@@ -16,6 +16,7 @@ from store_lab import Store, open_store
 from store_proxy import open_proxy
 
 from polling import until
+from streamed import await_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -35,9 +36,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 class Slow:
-    """A store that is asked through a proxy, which lets changes pass as the test has it."""
+    """A store that is asked through a proxy, which lets changes of a bucket pass as the test has it."""
 
     def __init__(self) -> None:
+        self.bucket = ""
         self._passing = threading.Condition()
         self._left: float = float("inf")
 
@@ -51,8 +53,8 @@ class Slow:
             self._left += changes
             self._passing.notify_all()
 
-    def refuse(self, method: str, _path: str) -> None:
-        if method in ("PUT", "DELETE"):
+    def refuse(self, method: str, path: str) -> None:
+        if method in ("PUT", "DELETE") and path.startswith(f"/{self.bucket}/"):
             with self._passing:
                 self._passing.wait_for(lambda: self._left > 0, 300)
                 self._left -= 1
@@ -61,11 +63,12 @@ class Slow:
 class Lab:
     """A damaged bucket behind a slow proxy, with its journal on a server."""
 
-    def __init__(self, store: Store, folder: Path, objects: int, chunk: int) -> None:
+    def __init__(self, store: Store, folder: Path, objects: int, chunk: int, *, versions: bool) -> None:
         self.slow, self.store = Slow(), store
         self._proxy = open_proxy(store.access["endpoint"], self.slow.refuse)
         self.endpoint = self._proxy.__enter__()
-        self.damaged = Damaged(store, folder, versions=True, objects=objects, endpoint=self.endpoint)
+        self.damaged = Damaged(store, folder, versions=versions, objects=objects, endpoint=self.endpoint)
+        self.slow.bucket = self.damaged.bucket
         self.spread = Spread(folder, toy.url_of(folder), chunk)
 
     def close(self) -> None:
@@ -116,8 +119,8 @@ def open_lab(
     monkeypatch.setenv(toy.SERVER, journal_server)
     opened: list[Lab] = []
 
-    def open_one(objects: int = 180, chunk: int = 15) -> Lab:
-        opened.append(Lab(store, tmp_path, objects, chunk))
+    def open_one(objects: int = 180, chunk: int = 15, *, versions: bool = True) -> Lab:
+        opened.append(Lab(store, tmp_path, objects, chunk, versions=versions))
         return opened[-1]
 
     yield open_one
@@ -153,6 +156,20 @@ def test_of_four_workers_one_is_killed_in_the_middle_of_a_range(open_lab: Callab
 
 
 @pytest.mark.long
+def test_of_two_workers_one_is_killed_in_a_bucket_without_versions(open_lab: Callable[..., Lab]) -> None:
+    """Each object is looked at before it is changed, and what the dead one had changed is told as done."""
+    lab = open_lab(versions=False)
+    lab.slow.shut()
+    with lab.spread.working(2) as workers:
+        driver = lab.spread.drive(lab.damaged.to)
+        lab.wait_for_all(*workers, driver)
+        lab.bring_into(workers[0])
+        workers[0].kill()
+        lab.slow.let()
+        lab.check(finish(driver))
+
+
+@pytest.mark.long
 def test_a_worker_that_was_stopped_and_is_woken_changes_nothing_more(open_lab: Callable[..., Lab]) -> None:
     """The rest of its range was done by another, and the application has written every object since."""
     lab = open_lab(objects=180, chunk=40)  # more than it has calls on their way at once
@@ -168,9 +185,7 @@ def test_a_worker_that_was_stopped_and_is_woken_changes_nothing_more(open_lab: C
             lab.damaged.put(f"m/{number:04}", b"since the restore")
         written = lab.store.list_live(lab.damaged.bucket)
         workers[0].send_signal(signal.SIGCONT)
-        assert workers[0].stdout is not None
-        while "the range is not this worker's any more" not in (line := workers[0].stdout.readline()):
-            assert line
+        await_line(workers[0], "the range is not this worker's any more")
         assert lab.store.list_live(lab.damaged.bucket) == written
 
 
@@ -232,13 +247,11 @@ def test_a_worker_outlives_a_server_that_is_away_for_a_while(open_lab: Callable[
     name = lab.spread.url.rpartition("/")[2]
     lab.slow.shut()
     with lab.spread.working(1) as (worker,), psycopg.connect(journal_server, autocommit=True) as connection:
-        assert worker.stdout is not None
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         assert connection.execute(CUT.encode()).fetchall()
-        assert "no ranges of restores are taken" in worker.stdout.readline()
+        await_line(worker, "no ranges of restores are taken")
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
-        while "taking ranges" not in (line := worker.stdout.readline()):
-            assert "no ranges of restores are taken" in line
+        await_line(worker, "taking ranges")
         driver = lab.spread.drive(lab.damaged.to)
         lab.wait_for_all(worker, driver)
         lab.slow.let()

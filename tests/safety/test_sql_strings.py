@@ -18,6 +18,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "backout"
 MODULES = sorted(SOURCE.rglob("*.py"))
 OPENS = {
     "providers/postgres/server/session.py": "the one place",
+    "providers/tasks/queue.py": "procrastinate's own pool, with the server verified as in `session`",
     "twin/stage.py": "the twin's own database, with its own sample",
     "wiring/drills/post_mortems.py": "a server that the drill made and throws away",
 }
@@ -124,6 +125,8 @@ def test_nobody_sets_a_search_path_but_the_one_that_pins() -> None:
         "dumps": "ours, of the transaction that is dumped",
         "by_hand": "ours, of what an administrator types",
         "owner_session": "the owner's own, behind the catalog, in a session that is nobody else",
+        "tables": "procrastinate's schema, which names nothing in full, while it is made",
+        "queue": "the catalog, then procrastinate's own, of sessions that do nothing else",
         "postgres_schema": "of the journal's triggers, each in the definition of its function",
     }
     found = set()

@@ -71,9 +71,9 @@ def _connect(config: Config, *, drives: bool) -> PostgresRanges:
     )
     if not drives:
         return PostgresRanges(link, patience_s=_PATIENCE_S)
-    from backout.providers.tasks.queue import defer, read_schema
+    from backout.providers.tasks.queue import make_jobs, read_schema
 
-    return PostgresRanges(link, defer=defer, read_schema=read_schema, patience_s=_PATIENCE_S)
+    return PostgresRanges(link, make_jobs=make_jobs, read_schema=read_schema, patience_s=_PATIENCE_S)
 
 
 def prepare_tables(config: Config) -> None:

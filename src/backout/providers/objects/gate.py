@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backout.providers.retry import CallFailed
 
 
-def _allow() -> None:
+def _admit() -> None:
     """Let any call be made."""
 
 
@@ -34,7 +34,7 @@ class Gate:
     """
 
     def __init__(self, first: int = 16, most: int = 128) -> None:
-        self.check: Callable[[], None] = _allow
+        self.check: Callable[[], None] = _admit
         self._limit = float(first)
         self._steady = float(most)
         self._most = most

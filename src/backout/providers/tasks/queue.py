@@ -37,7 +37,7 @@ _TASK: Final = "restore_range"
 _QUEUE: Final = "objects"
 _HEARTBEAT_S: Final = 2.0
 _STALLED_S: Final = 10.0
-_SWEEP_S: Final = 5.0
+_RETRY_EVERY_S: Final = 5.0
 _POLLING_S: Final = 1.0
 """Only an inserted job is notified; one that is tried again is found by polling."""
 _LOOK_S: Final = 0.2
@@ -52,7 +52,7 @@ def read_schema() -> tuple[str, str]:
     return str(SchemaManager.get_schema()), metadata.version("procrastinate")
 
 
-def defer(connection: psycopg.Connection[Any], run: str, ranges: Sequence[tuple[str, int]]) -> None:
+def make_jobs(connection: psycopg.Connection[Any], run: str, ranges: Sequence[tuple[str, int]]) -> None:
     """Make a job for each range of a run, [(lane, first), ...], in the transaction of the connection."""
     app = _make_app(procrastinate.SyncPsycopgConnector(), lambda _lane, _run, _number: None)
     task = app.tasks[_TASK].configure(connection=connection)
@@ -98,7 +98,7 @@ async def _serve(url: str, handle: Handler, stop: threading.Event, say: Callable
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
         },
-        configure=_configure,
+        configure=_set_up,
     )
     app = _make_app(connector, handle)
     opening = asyncio.ensure_future(app.open_async())
@@ -133,18 +133,18 @@ async def _work(app: procrastinate.App, stop: threading.Event, say: Callable[[st
             delete_jobs="always",
         )
     )
-    sweeping = asyncio.ensure_future(_sweep(app))
+    retrying = asyncio.ensure_future(_retry_stalled(app))
     say("taking ranges of object restores")
     try:
         while not stop.is_set():
-            done, _ = await asyncio.wait([worker, sweeping], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([worker, retrying], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 break
-        for task in (worker, sweeping):
+        for task in (worker, retrying):
             task.cancel()  # the worker waits for the job that it has
-        found = await asyncio.gather(worker, sweeping, return_exceptions=True)
+        found = await asyncio.gather(worker, retrying, return_exceptions=True)
     finally:
-        sweeping.cancel()
+        retrying.cancel()
     failed = [each for each in found if isinstance(each, Exception)]
     if failed and not stop.is_set():
         raise failed[0]
@@ -152,16 +152,16 @@ async def _work(app: procrastinate.App, stop: threading.Event, say: Callable[[st
         raise exceptions.ConnectorException
 
 
-async def _sweep(app: procrastinate.App) -> None:
+async def _retry_stalled(app: procrastinate.App) -> None:
     """Try the jobs of workers again that were not heard of for a while: each looks first whether there is work."""
     while True:
-        await asyncio.sleep(_SWEEP_S)
+        await asyncio.sleep(_RETRY_EVERY_S)
         for job in await app.job_manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=_STALLED_S):
             with contextlib.suppress(exceptions.ConnectorException):  # somebody else did so, or it has just ended
                 await app.job_manager.retry_job(job)
 
 
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _set_up(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.set_autocommit(True)
     await connection.execute(f"SET search_path = {SEARCH_PATH}".encode())
 

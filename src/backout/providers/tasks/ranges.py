@@ -59,7 +59,7 @@ class PostgresRanges:
     """The table `backout_tasks.range`.
 
     Args:
-        defer: makes jobs for ranges of a run, [(lane, first), ...], in the transaction of a connection of psycopg's;
+        make_jobs: of a run, for ranges [(lane, first), ...], in the transaction of a connection of psycopg's;
             None on machines that only work on them.
         read_schema: returns procrastinate's schema as SQL, and its version.
     """
@@ -68,12 +68,12 @@ class PostgresRanges:
         self,
         link: PostgresLink,
         *,
-        defer: Callable[[Any, str, Sequence[tuple[str, int]]], None] | None = None,
+        make_jobs: Callable[[Any, str, Sequence[tuple[str, int]]], None] | None = None,
         read_schema: Callable[[], tuple[str, str]] | None = None,
         patience_s: float = 15.0,
     ) -> None:
         self._transactions = Transactions(link, patience_s)
-        self._defer = defer
+        self._make_jobs = make_jobs
         self._read_schema = read_schema
 
     def close(self) -> None:
@@ -185,8 +185,8 @@ class PostgresRanges:
 
     def publish(self, orders: Sequence[RangeOrder]) -> None:
         """Let others work on ranges: rows and jobs in one transaction."""
-        assert self._defer is not None
-        defer = self._defer
+        assert self._make_jobs is not None
+        make_jobs = self._make_jobs
         statement = (
             "INSERT INTO range (run, first, lane, fence, place, version, work, until)"  # noqa: S608 - constants
             f" VALUES (?, ?, ?, ?, ?, ?, ?, {_NOW}) ON CONFLICT (run, first) DO UPDATE SET fence = excluded.fence,"
@@ -201,15 +201,15 @@ class PostgresRanges:
 
         def act(link: PostgresLink) -> None:
             link.executemany(statement, rows)
-            defer(link.lend(), orders[0].run, [(each.lane, each.first) for each in orders])
+            make_jobs(link.lend(), orders[0].run, [(each.lane, each.first) for each in orders])
 
         if orders:
             self._transactions.run(act)
 
     def recall(self, run: str, firsts: Sequence[int], silent_s: float) -> None:
         """Take ranges back, and make another job for each that nobody has then."""
-        assert self._defer is not None
-        defer = self._defer
+        assert self._make_jobs is not None
+        make_jobs = self._make_jobs
         statement = (
             f"UPDATE range SET worker = '', {_SPANNED.format(grace=_SETTLES_S)}, until = {_NOW}"  # noqa: S608
             f" WHERE run = ? AND first = ANY(?) AND carried IS NULL AND until < {_NOW} - ? RETURNING lane, first"
@@ -218,7 +218,7 @@ class PostgresRanges:
         def act(link: PostgresLink) -> None:
             found = link.execute(statement, (run, list(firsts), silent_s)).fetchall()
             if found:
-                defer(link.lend(), run, [(str(lane), int(first)) for lane, first in found])
+                make_jobs(link.lend(), run, [(str(lane), int(first)) for lane, first in found])
 
         self._transactions.run(act)
 

@@ -138,11 +138,11 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
             work = AtWork(tools.clock, context, begin, begun)
             attempts = (*left.find_attempts(begin), *given_up, *begun)
             changes = tools.notes.read(run, begin, tools.chunk)
-            carried = bucket.carry_out(changes, again=True, attempts=attempts, hear=partial(_hear, work))
+            carried = bucket.carry_out(changes, again=True, attempts=attempts, hear=partial(_go_on, work))
             tools.notes.settle(run, begin, carried)
         if left.is_spread:
             remove_left(tools, run)
 
 
-def _hear(work: AtWork, _done: int) -> None:
+def _go_on(work: AtWork, _done: int) -> None:
     work.go_on()

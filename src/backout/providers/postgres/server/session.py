@@ -1,4 +1,4 @@
-"""The one place that opens our Postgres connections, except for libpq's single query.
+"""The one place that opens our Postgres connections, except for libpq's single query and procrastinate's pool.
 
 Five kinds, by the origin of their statements:
 
