@@ -16,6 +16,7 @@ from backout.providers.tasks.ranges import PostgresRanges
 from backout.providers.tasks.tables import SEARCH_PATH
 from backout.runbook.objects.ranges import RangeLost, work_on
 from backout.runbook.objects.tools import Spread
+from backout.wiring.buckets import OpenBucket
 from backout.wiring.journal_server import read_journal_url
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.config import Config
-    from backout.wiring.buckets import OpenBucket
 
 _CONNECT_S: Final = 3.0
 _PATIENCE_S: Final = 15.0
@@ -137,6 +137,7 @@ class _RangeWorker:
 
     def __init__(self, config: Config, stop: threading.Event, say: Callable[[str], None]) -> None:
         self._config, self._stop, self._say = config, stop, say
+        self._buckets: dict[str, OpenBucket] = {}
 
     def work(self, lane: str, run: str, first: int) -> None:
         """Work on a range, if it is free. Raises BackoutError: it could not be done here, and is given back."""
@@ -146,6 +147,7 @@ class _RangeWorker:
             if not self._stop.is_set():
                 self._say(f"range {first} of {lost}")
         except BackoutError as error:
+            self._buckets.clear()  # its access key may have been changed meanwhile
             self._say(f"range {first} of {run}: {error}")
             self._stop.wait(_AFTER_FAILURE_S)
             raise
@@ -155,12 +157,11 @@ class _RangeWorker:
         settings = self._config.settings.environments.get(name)
         if settings is None or settings.storage is None:
             raise UsageError("this worker's configuration has no bucket of that environment", where=name)
-        from backout.wiring.buckets import OpenBucket
-
         config = replace(self._config, chosen=name)
-        with closing(OpenBucket(config)) as bucket:
-            spread = make_spread(config, bucket, self._say, drives=False)
-            with spread.connect() as ranges:
-                claimed = ranges.claim(run, first, spread.worker, place=spread.place)
-                if claimed is not None:
-                    work_on(spread, ranges, claimed, self._stop)
+        bucket = self._buckets.get(name) or OpenBucket(config)
+        self._buckets[name] = bucket  # it knows how many calls at once the store keeps up with
+        spread = make_spread(config, bucket, self._say, drives=False)
+        with spread.connect() as ranges:
+            claimed = ranges.claim(run, first, spread.worker, place=spread.place)
+            if claimed is not None:
+                work_on(spread, ranges, claimed, self._stop)
