@@ -8,7 +8,6 @@ import re
 from source_trees import SOURCE, tree_of
 
 VERBS = frozenset(re.findall(r"\w+", """
-    allow configure defer hear sweep
 abort accept accumulate act add admit advance advise agree alter announce answer append apply approve ask assess assume
 attach attempt authenticate await begin bind blank boot bound break bring build call cancel carry cascade cast catch
 change check choose clamp classify clean clear close coalesce combine commit compare compile complete compose compute

@@ -6,7 +6,8 @@ import io
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -33,6 +34,8 @@ _BUSY_S = 1.0
 _PAUSE_S = 5.0
 """How soon after any other error; the pause doubles up to `_LONGEST_S`."""
 _LONGEST_S = 30.0
+_APART_S = 0.05
+"""Between two environments that are prepared: what is guarded comes first."""
 
 
 @command(
@@ -69,8 +72,9 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None) -> int:
     stop = threading.Event()
     before = [(each, signal.signal(each, lambda *_: stop.set())) for each in (signal.SIGTERM, signal.SIGINT)]
     try:
-        with _listening(listen, made, guardings):
+        with _listening(listen, made, guardings), _taking_ranges(config, say):
             say.change("started", ", ".join(names))
+            threading.Thread(target=_prepare, args=(guardings, stop), daemon=True).start()
             made.run(stop)
     finally:
         for number, handler in before:
@@ -78,6 +82,41 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None) -> int:
         journal.close()
     say.change("stopped", "")
     return 0
+
+
+def _prepare(guardings: Mapping[str, Guarding], stop: threading.Event) -> None:
+    """Read what each environment needs before it is taken over: then there is no time for it."""
+    for guarding in guardings.values():
+        if stop.wait(_APART_S):
+            return
+        guarding.prepare()
+
+
+@contextmanager
+def _taking_ranges(config: Config, say: Reporter) -> Iterator[None]:
+    """Take ranges of restores in the block that are spread over several machines, where that is possible."""
+    from backout.extras import EXTRAS
+
+    if config.settings.journal.url_env is None or not all(map(find_spec, EXTRAS["worker"])):
+        yield
+        return
+    from backout.wiring.tasks import run_tasks
+
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            run_tasks(config, stop, lambda text: say.line("restores", text))
+        except BackoutError as error:
+            say.line("restores", f"no ranges of restores are taken: {error}")
+
+    thread = threading.Thread(target=work, name="backout-ranges", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _choose(config: Config, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -140,9 +179,15 @@ class Guarding:
         self._thread: threading.Thread | None = None
         self._session: Session | None = None
         self._book: StoredJournal | None = None
+        self._opening = threading.Lock()
         self.is_idle = True
         self.seen_at: float | None = None
         self.trouble = ""
+
+    def prepare(self) -> None:
+        """Open the session; what keeps it from being opened is said when the environment is to be guarded."""
+        with suppress(BackoutError), self._opening:
+            self._open_once()
 
     def start(self) -> None:
         """Begin, with the lease that was just taken."""
@@ -191,7 +236,15 @@ class Guarding:
             self._shell.output.answered = False  # each watch has its own answer
 
     def _open_session(self) -> Session:
-        """Return the session, opened once; on duty with the lease of this turn."""
+        """Return the session, on duty with the lease of this turn."""
+        with self._opening:
+            session, book = self._open_once()
+        book.duty = self._journal.leases.find(self._name)
+        if book.duty is None:
+            raise Interrupted("the lease is gone", where=self._name)
+        return session
+
+    def _open_once(self) -> tuple[Session, StoredJournal]:
         from backout.cli.support.session import open_session
 
         if self._session is None or self._book is None:
@@ -200,10 +253,7 @@ class Guarding:
             self._session = open_session(
                 self._shell, config, "guard", ticks=bool(self._shell.flags.verbose), journal=self._book, stop=self._stop
             )
-        self._book.duty = self._journal.leases.find(self._name)
-        if self._book.duty is None:
-            raise Interrupted("the lease is gone", where=self._name)
-        return self._session
+        return self._session, self._book
 
     def _tell_trouble(self, error: BackoutError) -> None:
         if error.what != self.trouble:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backout.journal.store import Store, Transaction
     from backout.ports.journal_link import Connection
 
-LEASE_S: Final = 8.0
+LEASE_S: Final = 6.0
 """After how long of silence another worker takes over."""
 _GUARD: Final = "guard:"
 _SEAT: Final = "worker:"

@@ -64,8 +64,6 @@ class Spread:
     @contextmanager
     def working(self, number: int) -> Iterator[list[subprocess.Popen[str]]]:
         """Run workers that take ranges, each once it says that it does; they are ended, and have said nothing else."""
-        from streamed import await_line  # noqa: PLC0415 - of the tests, not of the script
-
         workers = [self._start("work", str(self.folder)) for _ in range(number)]
         try:
             for each in workers:
