@@ -44,7 +44,7 @@ _LOOK_S: Final = 0.2
 _CONNECTS_S: Final = 10.0
 """How long a connection is waited for; then the worker ends, and is started anew."""
 _AGAIN: Final = procrastinate.RetryStrategy(max_attempts=20, wait=5)
-_BROKEN: Final = (exceptions.ConnectorException, psycopg.Error, PoolTimeout, OSError)
+_BROKEN: Final = (exceptions.ProcrastinateException, psycopg.Error, PoolTimeout, OSError)
 
 
 def read_schema() -> tuple[str, str]:
