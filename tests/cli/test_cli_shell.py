@@ -377,3 +377,30 @@ def test_a_table_that_cuts_its_cells_shows_no_part_of_a_secret(width: int) -> No
         output.text("\n    ".join(token[at : at + 7] for at in range(0, len(token), 7)))
     assert not shown_of(token, out.getvalue())
     assert "***" in out.getvalue()
+
+
+LOST = """
+import io, signal, time
+from backout.cli.support import errors
+from backout.cli.support.output import Output
+from backout.report.redact import Redactor
+
+class Left:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+errors.mask_strays(Output(io.StringIO(), io.StringIO(), Redactor()))
+try:
+    Left()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+else:
+    print("lost")
+"""
+
+
+def test_ctrl_c_is_not_lost_where_python_raises_nothing() -> None:
+    """In `__del__`, as in every callback of the interpreter, an error goes nowhere; a Ctrl-C comes again after it."""
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import threading
 import traceback
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.cli.support.output import Output
+
+
+_AGAIN_S = 0.02
 
 
 def show(error: BackoutError, output: Output, environment: str | None = None) -> int:
@@ -54,15 +58,31 @@ def show_unexpected(error: Exception, output: Output) -> int:
 
 
 def mask_strays(output: Output) -> None:
-    """Have uncaught errors, in any thread, written through the mask like everything else."""
+    """Have uncaught errors, in any thread, written through the mask like everything else; no Ctrl-C is lost."""
 
     def write(error: BaseException | None) -> None:
         if error is not None and not isinstance(error, SystemExit):
             output.complain("".join(traceback.format_exception(error)).rstrip())
 
+    def go_on(found: sys.UnraisableHookArgs) -> None:
+        """Interrupt again what a Ctrl-C met where none can be raised: in `__del__`, or in another callback."""
+        if isinstance(found.exc_value, KeyboardInterrupt):
+            again = threading.Timer(_AGAIN_S, _interrupt)  # at once, it would be raised in this function
+            again.daemon = True
+            again.start()
+        else:
+            write(found.exc_value)
+
     sys.excepthook = lambda _kind, error, _trace: write(error)
-    sys.unraisablehook = lambda found: write(found.exc_value)
+    sys.unraisablehook = go_on
     threading.excepthook = lambda found: write(found.exc_value)
+
+
+def _interrupt() -> None:
+    """Send the main thread a real signal: one that is only noted would wait for the end of a sleep."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 def make_failure(error: BaseException, typed: Callable[[str], str] = str) -> dict[str, object]:
