@@ -139,6 +139,7 @@ def test_a_message_alone_makes_no_maintenance(story: Story) -> None:
 
 
 READS = {
+    "cli/audit_witnesses.py": "what messages say of the journal; those of maintenance pages say nothing",
     "cli/demo.py": "what is live, read back",
     "cli/guard/guard.py": "what is live, to say what a watch would be of",
     "cli/release/list.py": "what is live, by share",

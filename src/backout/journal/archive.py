@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from backout.decoding import UNDECODABLE
+from backout.decoding import Undecodable, decode_json
 from backout.errors import Refused
 from backout.journal.chain import WrittenRow, check
 from backout.journal.history import OVER
@@ -106,9 +106,9 @@ def read_archive(path: Path, keys: Sequence[bytes]) -> Manifest:
         try:
             manifest, sha256 = _read_end(file)
             file.seek(0)
-            rows = (msgspec.json.decode(line, type=WrittenRow) for line in _read_lines(file, manifest.events))
+            rows = (decode_json(line, WrittenRow) for line in _read_lines(file, manifest.events))
             found = check(rows, (manifest.events, manifest.head))
-        except (*UNDECODABLE, msgspec.MsgspecError) as error:
+        except Undecodable as error:
             raise _refuse(path, "is damaged") from error
     if not found.is_whole or not hmac.compare_digest(manifest.sha256, sha256):
         raise _refuse(path, f"is damaged: {found.why or 'its sum is another one'}")
@@ -118,14 +118,14 @@ def read_archive(path: Path, keys: Sequence[bytes]) -> Manifest:
 
 
 def _read_end(file: IO[bytes]) -> tuple[Manifest, str]:
-    """Return the last line, and the sum of those before it. Raises msgspec.MsgspecError: it is no manifest."""
+    """Return the last line, and the sum of those before it. Raises Undecodable: it is no manifest."""
     digest, last = hashlib.sha256(), b""
     while line := file.readline(_MOST):
         digest.update(last)
         last = line
-    manifest = msgspec.json.decode(last, type=Manifest)
+    manifest = decode_json(last, Manifest)
     if manifest.schema != SCHEMA or manifest.events < 1:
-        raise msgspec.ValidationError(manifest.schema)
+        raise Undecodable("the last line is no manifest")
     return manifest, digest.hexdigest()
 
 

@@ -239,6 +239,7 @@ _NOTES = {
     "database.branch.created": "branch {name} was created: {why}",
     "database.branch.finalizing": "branch {name} is to be put in the live one's place, which stays as {kept}: {why}",
     "database.branch.finalized": "branch {name} was finalized: {why}",
+    "database.branch.broke_glass": "WITHOUT THE APPROVAL that it needs (break-glass): {does}: {why}",
     "database.branch.deleted": "branch {name} was deleted: {why}",
     "database.branch.swapped": "the database was replaced by a restored branch",
     "database.unsigned.accepted": "backups that are not signed were accepted: {names}",
