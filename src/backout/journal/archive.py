@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "backout.journal-archive/1"
 _SIGNED: Final = b"backout journal archive 1\0"
+_ROW: Any = WrittenRow
 _MOST: Final = 64 << 20
 """Bytes of a line."""
 
@@ -106,7 +107,7 @@ def read_archive(path: Path, keys: Sequence[bytes]) -> Manifest:
         try:
             manifest, sha256 = _read_end(file)
             file.seek(0)
-            rows = (decode_json(line, WrittenRow) for line in _read_lines(file, manifest.events))
+            rows = (decode_json(line, _ROW) for line in _read_lines(file, manifest.events))
             found = check(rows, (manifest.events, manifest.head))
         except Undecodable as error:
             raise _refuse(path, "is damaged") from error
