@@ -10,7 +10,6 @@ from journal import toy
 from values import replace
 
 from backout.errors import Busy, DecisionNeeded, Refused
-from backout.journal.sqlite import SqliteJournal
 from backout.journal.store import Entry
 from backout.model.approval import NOT_PROVABLE, OVERWRITES, RECOVERS, ApprovalRule, Approver, Change
 from backout.model.incident.incident import RunState
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from backout.journal.stored import StoredJournal
     from backout.model.incident.incident import Run
     from backout.ports import StepContext
 
@@ -45,26 +45,26 @@ class Does(toy.Look):
 
 @dataclass
 class Desk:
-    """One journal file, a clock, and the effects that there were; each `open` is another process, or person."""
+    """One journal, a clock, and the effects that there were; each `open` is another process, or person."""
 
     directory: Path
     clock: toy.FakeClock = field(default_factory=toy.FakeClock)
     effects: list[str] = field(default_factory=list)
 
-    def open(self, rule: ApprovalRule | None = ANYONE) -> SqliteJournal:
-        return SqliteJournal(self.directory / "journal.db", self.clock, approvals=rule)
+    def open(self, rule: ApprovalRule | None = ANYONE) -> StoredJournal:
+        return toy.journal_in(self.directory, clock=self.clock, approvals=rule)
 
     def submit(self, plan: Plan | None = None) -> str:
         return self.open().submit(plan or make_plan(), actor="ops", reason="r")
 
-    def drive(self, run: str, journal: SqliteJournal | None = None, **does: Callable[[StepContext], object]) -> Run:
+    def drive(self, run: str, journal: StoredJournal | None = None, **does: Callable[[StepContext], object]) -> Run:
         actions = {
             "look": Does(does.get("look", lambda _context: None), effect=False),
             "act": Does(does.get("act", lambda context: self.effects.append(context.run))),
         }
         return (journal or self.open()).drive(run, actions, actor="ops")
 
-    def wait(self, run: str, journal: SqliteJournal | None = None) -> DecisionNeeded:
+    def wait(self, run: str, journal: StoredJournal | None = None) -> DecisionNeeded:
         with pytest.raises(DecisionNeeded, match="waits for") as waits:
             self.drive(run, journal)
         return waits.value
@@ -77,12 +77,12 @@ class Desk:
     def kinds(self, run: str) -> list[str]:
         return [event.kind for event in self.open().events(run=run)]
 
-    def approve(self, run: str, journal: SqliteJournal | None = None) -> None:
+    def approve(self, run: str, journal: StoredJournal | None = None) -> None:
         (journal or self.open()).ask(run, "approve", actor="boss", reason="I looked")
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path, engine: str) -> Desk:
     return Desk(tmp_path)
 
 
