@@ -88,6 +88,8 @@ def draw_schedule(seed: int) -> Schedule:
         elif kind == "server clock":
             by_s = chance.choice((-1, 1)) * chance.uniform(0.5, 4.0)
         lasts_s = chance.uniform(0.1, 1.9 * lease_s)  # around the end of the lease: that is where it is decided
+        if kind == "pause":  # the other one has to get to the same step meanwhile
+            lasts_s = chance.uniform(0.5 * lease_s, lease_s + 2.0)
         troubles.append(Trouble(kind, chance.randrange(2), chance.uniform(0.0, DISTURBED_S), lasts_s, by_s))
     return Schedule(seed, lease_s, tuple(sorted(troubles, key=lambda trouble: trouble.at_s)))
 
