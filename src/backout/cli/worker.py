@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import ThreadStop
     from backout.journal.stored import StoredJournal
+    from backout.runbook.worker.job_runner import JobRunner
     from backout.runbook.worker.worker import Worker
     from backout.wiring.worker import WorkerJournal
 
@@ -47,36 +48,55 @@ Examples:
   backout worker -e production
   backout worker --listen 127.0.0.1:9464       # /healthz and /metrics
   backout worker --only staging --only production
+  backout worker --drills                      # the drills that are due on the twin, too
+  backout worker --guard-only                  # no snapshots, backups and proofs
 """,
 )
 @click.option("--only", multiple=True, metavar="ENV", help="Guard this environment; may be given several times.")
 @click.option("--listen", metavar="ADDRESS:PORT", help="Answer /healthz and /metrics on this loopback address.")
+@click.option("--drills", is_flag=True, help="Run the drills that are due on the twin, too.")
+@click.option("--guard-only", is_flag=True, help="Run no snapshots, backups and proofs of a restore.")
 @pass_shell
-def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None) -> int:
+def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: bool, guard_only: bool) -> int:
     """Guard environments until SIGTERM: each new deployment is watched as its policy says, and what is live after it.
 
     Workers that use the same journal share the environments: each is guarded by one of them. When a worker dies,
     freezes or is cut off, another one takes its environments over within 15 seconds and goes on with the watches and
     rollbacks that were under way. SIGTERM lets each finish its step, and gives them back at once.
+
+    What is due in them is run as well, one job after the other: snapshots of objects (storage.history_every), a backup
+    of the database once a day, and a proof that it can be restored (half of backup.prove_within).
     """
     from backout.journal.stop import ThreadStop
     from backout.runbook.worker.worker import Worker
     from backout.wiring.worker import WorkerJournal
+    from backout.wiring.worker_jobs import make_job_runner
 
+    if drills and guard_only:
+        raise UsageError("drills are jobs, too", where="--guard-only", hint="backout worker --drills")
     config = shell.config()
     names = _choose(config, only or tuple(filter(None, [config.chosen])))
     say = Reporter(shell.output)
     journal = WorkerJournal(config, names)
-    guardings = {name: Guarding(shell, name, journal, say, ThreadStop()) for name in names}
+    runner = None
+    if not guard_only:
+        options = ("--no-commands",) if shell.flags.no_commands else ()
+        runner = make_job_runner(config, journal, say.job, drills=drills, options=options)
+    guardings = {name: Guarding(shell, name, journal, say, ThreadStop(), runner) for name in names}
     made = Worker(journal.leases, guardings, say.change)
     stop = threading.Event()
+    jobs = threading.Thread(target=_run_jobs, args=(shell, runner, made, guardings, stop), name="backout-jobs")
     before = [(each, signal.signal(each, lambda *_: stop.set())) for each in (signal.SIGTERM, signal.SIGINT)]
     try:
-        with _listening(listen, made, guardings), _taking_ranges(config, say):
+        with _listening(listen, made, guardings, runner), _taking_ranges(config, say):
             say.change("started", ", ".join(names))
             threading.Thread(target=_prepare, args=(guardings, stop), daemon=True).start()
+            jobs.start()
             made.run(stop)
     finally:
+        stop.set()
+        if jobs.ident is not None:
+            jobs.join()
         for number, handler in before:
             signal.signal(number, handler)
         journal.close()
@@ -119,6 +139,29 @@ def _taking_ranges(config: Config, say: Reporter) -> Iterator[None]:
         thread.join()
 
 
+def _run_jobs(
+    shell: Shell, runner: JobRunner | None, made: Worker, guardings: Mapping[str, Guarding], stop: threading.Event
+) -> None:
+    """Run what is due, until the worker is to stop; the thread of its own in which each job is started."""
+    from backout.runbook.worker.job_runner import LOOK_EVERY_S
+
+    told = ""
+    while runner is not None and not stop.wait(LOOK_EVERY_S):
+        try:
+            if not made.state.trouble:
+                runner.run_due(
+                    made.state.held, lambda: {name for name, each in guardings.items() if not each.is_in_run}, stop
+                )
+            told = ""
+        except BackoutError as error:
+            if error.what != told:
+                errors.show(error, shell.output)
+            told = error.what
+        except Exception as error:  # noqa: BLE001 - a mistake in a job ends no guard
+            errors.show_unexpected(error, shell.output)
+            stop.wait(_LONGEST_S)
+
+
 def _choose(config: Config, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the environments to guard. Raises UsageError for one that is not in the file."""
     known = tuple(config.settings.environments)
@@ -157,6 +200,13 @@ class Reporter:
         with self._lock:
             self._out.complain(f"{environment}  {text}")
 
+    def job(self, environment: str, name: str, text: str) -> None:
+        """Say what becomes of a job, or what it writes; `name` is "" for what concerns all jobs there."""
+        if self._out.json:
+            self._write_record({"type": "job", "of": environment, "job": name, "text": text})
+        else:
+            self.line(environment, f"{name}: {text}" if name else text)
+
     def _write_record(self, record: dict[str, object]) -> None:
         from backout.report.times import format_time
 
@@ -168,21 +218,35 @@ class Guarding:
     """Guards one environment in a thread of its own, again and again; see `runbook.worker.worker.Guarding`.
 
     Attributes:
+        is_in_run: whether a watch, or what follows from it, is under way.
         seen_at: when it last did something, by the monotonic clock; None before its first turn.
         trouble: why it cannot guard now, or "".
     """
 
-    def __init__(self, shell: Shell, name: str, journal: WorkerJournal, say: Reporter, stop: ThreadStop) -> None:
-        self._name, self._journal, self._say = name, journal, say
+    def __init__(
+        self,
+        shell: Shell,
+        name: str,
+        journal: WorkerJournal,
+        say: Reporter,
+        stop: ThreadStop,
+        jobs: JobRunner | None = None,
+    ) -> None:
+        self._name, self._journal, self._say, self._jobs = name, journal, say, jobs
         self._shell = _make_shell(shell, name, say)
         self._stop = stop
         self._thread: threading.Thread | None = None
         self._session: Session | None = None
         self._book: StoredJournal | None = None
         self._opening = threading.Lock()
-        self.is_idle = True
+        self.is_in_run = False
         self.seen_at: float | None = None
         self.trouble = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run and no job is under way: it may be given to another worker."""
+        return not self.is_in_run and (self._jobs is None or self._jobs.at_work != self._name)
 
     def prepare(self) -> None:
         """Open the session; what keeps it from being opened is said when the environment is to be guarded."""
@@ -192,7 +256,7 @@ class Guarding:
     def start(self) -> None:
         """Begin, with the lease that was just taken."""
         self._stop.clear()
-        self.trouble, self.is_idle, self.seen_at = "", True, time.monotonic()
+        self.trouble, self.is_in_run, self.seen_at = "", False, time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"backout-{self._name}", daemon=True)
         self._thread.start()
 
@@ -214,7 +278,7 @@ class Guarding:
             try:
                 session = self._open_session()
                 wait_for_unwatched(session.tools, session.live.event, self._wait)
-                self.is_idle = False
+                self.is_in_run = True
                 run_watch(session)
                 self.trouble, pause_s = "", _PAUSE_S
             except Interrupted:
@@ -232,7 +296,7 @@ class Guarding:
                 self.trouble = f"a mistake in backout itself: {error}"
                 self._rest(_LONGEST_S)
             finally:
-                self.is_idle = True
+                self.is_in_run = False
             self._shell.output.answered = False  # each watch has its own answer
 
     def _open_session(self) -> Session:
@@ -281,12 +345,14 @@ def _make_shell(shell: Shell, name: str, say: Reporter) -> Shell:
 
 
 @contextmanager
-def _listening(listen: str | None, worker: Worker, guardings: Mapping[str, Guarding]) -> Iterator[None]:
+def _listening(
+    listen: str | None, worker: Worker, guardings: Mapping[str, Guarding], runner: JobRunner | None
+) -> Iterator[None]:
     """Answer `/healthz` and `/metrics` in the block, where that is wanted."""
     if listen is None:
         yield
         return
     from backout.wiring.worker_metrics import serve_metrics
 
-    with serve_metrics(listen, lambda: worker.state, guardings):
+    with serve_metrics(listen, lambda: worker.state, guardings, lambda: {} if runner is None else runner.known):
         yield

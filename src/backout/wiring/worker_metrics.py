@@ -14,11 +14,12 @@ from backout.errors import UsageError
 from backout.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
+    from backout.runbook.worker.jobs import Past
     from backout.runbook.worker.worker import WorkerState
 
 RENEWED_S: Final = 15.0
@@ -32,7 +33,7 @@ class Sign(Protocol):
 
     seen_at: float | None
     trouble: str
-    is_idle: bool
+    is_in_run: bool
 
 
 def list_problems(state: WorkerState, signs: Mapping[str, Sign], now: float) -> tuple[str, ...]:
@@ -49,14 +50,22 @@ def list_problems(state: WorkerState, signs: Mapping[str, Sign], now: float) -> 
         sign = signs[name]
         if sign.trouble:
             found.append(f"{name}: {sign.trouble}")
-        elif sign.is_idle and (sign.seen_at is None or now - sign.seen_at > SEEN_S):
+        elif not sign.is_in_run and (sign.seen_at is None or now - sign.seen_at > SEEN_S):
             found.append(f"{name}: nothing was looked at within {SEEN_S:.0f} s")
     return tuple(found)
 
 
 @contextmanager
-def serve_metrics(listen: str, read_state: Callable[[], WorkerState], signs: Mapping[str, Sign]) -> Iterator[int]:
+def serve_metrics(
+    listen: str,
+    read_state: Callable[[], WorkerState],
+    signs: Mapping[str, Sign],
+    read_jobs: Callable[[], Mapping[tuple[str, str], Past]] = dict,
+) -> Iterator[int]:
     """Answer in the block; yield the port.
+
+    Args:
+        read_jobs: returns what is known of jobs, by environment and name.
 
     Raises:
         UsageError: the address is none on loopback, or cannot be had, or a part of the installation is missing.
@@ -66,7 +75,7 @@ def serve_metrics(listen: str, read_state: Callable[[], WorkerState], signs: Map
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry()
-    registry.register(_Collector(read_state, signs))
+    registry.register(_Collector(read_state, signs, read_jobs))
     try:
         server = ThreadingHTTPServer(address, _make_handler(registry, read_state, signs))
     except OSError as error:
@@ -130,8 +139,13 @@ def _make_handler(
 class _Collector:
     """Reads the worker when it is asked."""
 
-    def __init__(self, read_state: Callable[[], WorkerState], signs: Mapping[str, Sign]) -> None:
-        self._read_state, self._signs = read_state, signs
+    def __init__(
+        self,
+        read_state: Callable[[], WorkerState],
+        signs: Mapping[str, Sign],
+        read_jobs: Callable[[], Mapping[tuple[str, str], Past]],
+    ) -> None:
+        self._read_state, self._signs, self._read_jobs = read_state, signs, read_jobs
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric."""
@@ -154,10 +168,11 @@ class _Collector:
             sign = self._signs[name]
             guarded.add_metric([name], 1)
             failing.add_metric([name], bool(sign.trouble))
-            watching.add_metric([name], not sign.is_idle)
+            watching.add_metric([name], sign.is_in_run)
             if sign.seen_at is not None:
                 silent.add_metric([name], now - sign.seen_at)
         yield from (guarded, silent, failing, watching)
+        yield from self._collect_jobs(state.held)
         renewed = GaugeMetricFamily("backout_worker_leases_renewed_seconds", "Since the leases were renewed last")
         if state.renewed_at is not None:
             renewed.add_metric([], now - state.renewed_at)
@@ -165,3 +180,17 @@ class _Collector:
         yield GaugeMetricFamily("backout_worker_others", "Other workers that share the work", state.others)
         yield CounterMetricFamily("backout_worker_leases_taken", "Environments taken over", state.taken)
         yield CounterMetricFamily("backout_worker_leases_lost", "Environments lost to another worker", state.lost)
+
+    def _collect_jobs(self, held: Collection[str]) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        labels, now = ["environment", "job"], time.time()
+        done = GaugeMetricFamily("backout_job_done_seconds", "Since a job was last done well", labels=labels)
+        failures = GaugeMetricFamily("backout_job_failures", "Attempts since then that were not", labels=labels)
+        for (environment, name), past in sorted(self._read_jobs().items()):
+            if environment not in held:
+                continue
+            failures.add_metric([environment, name], past.failures)
+            if past.done_at is not None:
+                done.add_metric([environment, name], max(now - past.done_at, 0.0))
+        yield from (done, failures)
