@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from backout.analysis.detector.decision import Detector
@@ -18,6 +20,9 @@ from backout.model.guard.signals import (
     ServiceState,
 )
 from backout.model.guard.verdict import Cause, Decision, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 AT = 1000.0
 POLICY = Policy(services={"database": Criticality.CRITICAL, "email": Criticality.DEGRADABLE})
@@ -151,6 +156,23 @@ def test_a_route_that_fails_since_a_service_is_down_that_was_down_before_is_not_
     assert held.reason.startswith("not the deployment: service database was down before it already; PUT /files: ")
     over = judge_files(*times(8, status=503, database=DOWN), report(AT + 18, database=UP))
     assert (over.verdict, over.cause) == (Verdict.REGRESSED, Cause.ANSWERS)
+
+
+@pytest.mark.parametrize("before", [(), [Counts("v1", int(AT) - 600 + second, 10, 0) for second in range(600)]])
+@pytest.mark.parametrize("down", [True, False])
+def test_without_a_baseline_a_service_that_is_down_leaves_a_version_that_fails_undecided(
+    before: Sequence[Counts], *, down: bool
+) -> None:
+    """Nobody knows whether it was up before: then only what is compared with the version before is a reason."""
+    found = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=before, policy=POLICY)
+    for second in range(30):
+        found.add([Counts("v2", int(AT) + second, 10, 2)])
+    for look in times(14, status=503, database=DOWN) if down else times(14, database=UP):
+        found.add_health(look)
+    decision = found.decide(AT + 30)
+    assert decision.verdict is (Verdict.INCONCLUSIVE if down and not before else Verdict.REGRESSED)
+    if down and not before:
+        assert "service database is or was down, and may have been down before" in decision.reason
 
 
 def test_an_outage_that_is_looked_at_seldom_excuses_until_a_look_shows_that_it_is_over() -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from backout.model.guard.shift import Shift
 
 _GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
+_COMPARED = (Against.BEFORE, Against.BESIDE, Against.EXTREME)
+"""What is held against the version before; all else against a limit, which an outage exceeds with every version."""
 _ALIKE = 2
 """The old version fails much as often where its share of errors is at least one in so many of the new one's."""
 QUIET_LOG_E = 1.0
@@ -137,6 +139,12 @@ class Judge:
         if outside is not None:
             self.confirming = None
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE, f"{outside}; {reason}"
+        doubt = self.probes.doubt_requests(now) if self.counted.is_cut_over else None
+        apart = [stream for stream in acting if stream.expected_from in _COMPARED]
+        if doubt is not None and mix([(stream.weight, stream.log_e()) for stream in apart]) < threshold:
+            self.confirming = None
+            why = f"{doubt}: nothing tells this version from the one before it"
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{why}; {reason}"
         crowd = self.answers.crowd if self.counted.is_cut_over and lead.cause is Cause.LATENCY else 0.0
         if crowd and lead.expected_from is not Against.EXTREME:
             more = f"{crowd:.1f} times as many requests come as before, which alone makes answers slower"

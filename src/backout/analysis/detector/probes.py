@@ -42,6 +42,7 @@ class ProbesState(TypedDict):
     unreadable: int
     first_bad_at: float | None
     down_at: NotRequired[dict[str, float]]
+    doubted_at: NotRequired[dict[str, float]]
     usual: NotRequired[str]
     lost: NotRequired[int]
     lost_as: NotRequired[str]
@@ -60,6 +61,7 @@ class Probes:
         self._needed = needed
         self._up_before: dict[str, bool] = {}
         self._down_at: dict[str, float] = {}  # of what is critical and was down before, the last look that shows it so
+        self._doubted_at: dict[str, float] = {}  # the same of what nobody knows to have been up or down before
         self._long_down: frozenset[str] = frozenset()
         self._down: dict[str, int] = {}
         self._seen: dict[str, int] = {}
@@ -158,8 +160,8 @@ class Probes:
         self._down[name] = self._down.get(name, 0) + 1
         self._failed[name] = self._failed.get(name, 0) + 1
         self._details[name] = detail
-        if self._up_before.get(name) is False and name != ENDPOINT and self.is_critical(name):
-            self._down_at[name] = at
+        if name != ENDPOINT and self.is_critical(name) and not self._up_before.get(name, False):
+            (self._down_at if name in self._up_before else self._doubted_at)[name] = at
         if self._up_before.get(name, False) and (name == ENDPOINT or self.is_critical(name)):
             self.first_bad_at = at if self.first_bad_at is None else self.first_bad_at
 
@@ -207,6 +209,18 @@ class Probes:
                 return f"not the deployment: {_describe_name(name)} was down before it already{since}"
         return None
 
+    def doubt_requests(self, now: float) -> str | None:
+        """Return which critical service requests may fail for that is not known to have been up before, or None.
+
+        That tells nothing of a version which fails more than the one before it; but where nothing is compared, requests
+        fail for that service with every version.
+        """
+        for name, at in sorted((self._doubted_at | self._down_at).items()):
+            if self._down[name] or now - at < _AFTERMATH_S:
+                before = "was down before as well" if name in self._down_at else "may have been down before"
+                return f"{_describe_name(name)} is or was down, and {before}"
+        return None
+
     def doubtful(self) -> str | None:
         """Return what keeps the probes from saying "all is well", one sentence, or None."""
         for name in sorted(self._down):
@@ -246,6 +260,7 @@ class Probes:
             "unreadable": self.unreadable,
             "first_bad_at": self.first_bad_at,
             "down_at": dict(self._down_at),
+            "doubted_at": dict(self._doubted_at),
             "usual": self._usual,
             "lost": self._lost,
             "lost_as": self._lost_as,
@@ -258,6 +273,7 @@ class Probes:
         self.measured, self.unreadable = state["measured"], state["unreadable"]
         self.first_bad_at = state["first_bad_at"]
         self._down_at = dict(state.get("down_at", {}))  # the version before wrote none of these
+        self._doubted_at = dict(state.get("doubted_at", {}))
         self._usual = state.get("usual", self._usual)
         self._lost, self._lost_as = state.get("lost", 0), state.get("lost_as", "")
 
