@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -213,10 +214,22 @@ def test_a_switch_by_hand_is_written_down_by_the_next_operator_where_one_was_kil
     for kept in (0, 1, 2):
         host.make_live_by_hand(first)
         host.ledger.path.write_bytes(before + b"".join(written[:kept]))
-        assert host.deployments.history()[0] == by_hand
+        again = host.deployments.history()[0]
+        assert (again.id, again.shares) == (by_hand.id, by_hand.shares)  # the link is another one, and so is its time
         host.deployments.activate(second, message="again")
         live, past, *_ = host.deployments.history()
-        assert (live.message, past) == ("again", by_hand)
+        assert (live.message, past.id, past.shares) == ("again", again.id, again.shares)
+
+
+def test_a_switch_by_hand_has_the_time_at_which_it_was_made(host: CaddyHost) -> None:
+    """Not that of the newest one before it: a watch would take it for an old deployment."""
+    first, _ = two_releases(host)
+    before = host.deployments.history()[0].created_at
+    time.sleep(1.1)
+    since = time.time()
+    host.make_live_by_hand(first)
+    at = host.deployments.history()[0].created_at
+    assert before + 1 < since - 0.1 <= at <= time.time()
 
 
 @pytest.mark.long

@@ -66,6 +66,11 @@ def tell_change(path: str) -> int:
     return os.stat(path).st_mtime_ns
 
 
+def tell_link(path: str) -> list[float]:
+    """Return when a link was made, and the time now."""
+    return [os.lstat(path).st_mtime, time.time()]
+
+
 def append(path: str, line: str) -> None:
     """Append a line, durable when this returns; a torn one is ended first. Raises OSError: not all was written."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -362,8 +367,21 @@ def run(words: list[str], within_s: float, reads: bool) -> tuple[int, str]:
 DEEDS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(read, look_below, read_files, tell_change, append, write_new, make_folder, write_slots),
-        *(replace_link, forget_slots, move, remove, copy, unpack, hash_code, lock, release_lock, ask, fetch),
+        *(read, look_below, read_files, tell_change, tell_link, append, write_new, make_folder),
+        *(
+            write_slots,
+            replace_link,
+            forget_slots,
+            move,
+            remove,
+            copy,
+            unpack,
+            hash_code,
+            lock,
+            release_lock,
+            ask,
+            fetch,
+        ),
         *(accepts, run, open_file, find_identity, measure, read_part, close_file),
     )
 }

@@ -327,8 +327,9 @@ def describe_live(seen: Sequence[Seen], unread: Sequence[str], ledger: Content) 
     )
     hosts += tuple(OnHost(each.name, DeploymentId(each.live), is_read=False, why=each.problem) for each in doubted)
     hosts += tuple(OnHost(name, None, is_read=False) for name in unread)
-    if alike:
-        return replace(newest, hosts=hosts if doubted or unread else ())
+    if alike:  # where one host's ledger was lost, the others still know which deployment it is
+        known = max(shown, key=lambda each: (each.triggered_by != BY_HAND, each.created_at))
+        return replace(known, hosts=hosts if doubted or unread else ())
     parts: dict[VersionId, float] = {}
     for each in shown:
         for share in each.shares:
@@ -358,7 +359,7 @@ def _describe(seen: Seen, ledger: Content) -> Deployment:
         return _make(newest)
     return Deployment(
         id=DeploymentId(seen.live if entry is None or newest is None else f"{known}{newest.id[:_ID_BYTES]}"),
-        created_at=(newest.at if newest is not None else 0.0) + 0.001,
+        created_at=max((newest.at if newest is not None else 0.0) + 0.001, seen.linked_at),
         shares=seen.shares,
         triggered_by=BY_HAND,
     )

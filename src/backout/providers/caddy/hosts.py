@@ -12,7 +12,7 @@ from backout.model.value import Value
 from backout.model.version import VersionId
 from backout.providers.caddy.ledger import Content
 from backout.providers.caddy.releases import BY_HAND_SUFFIX
-from backout.providers.caddy.route import SOCKET
+from backout.providers.caddy.route import LIVE, SOCKET
 from backout.providers.caddy.show import ask_caddy
 from backout.rules import SafetyRule
 
@@ -84,11 +84,21 @@ class Host(Value, frozen=True):
         by_hand = seen.live.removesuffix(BY_HAND_SUFFIX)
         expected = {by_hand} if entry is None else {release for release, _ in entry.shares}
         try:
-            return replace(seen, shares=self.name_shares(expected))
+            linked_at = 0.0 if entry is not None and seen.ledger.find_newest() == entry else self._tell_link()
+            return replace(seen, shares=self.name_shares(expected), linked_at=linked_at)
         except NOT_READ:
             raise
         except BackoutError as error:
             return replace(seen, problem=error.what)
+
+    def _tell_link(self) -> float:
+        """Return when somebody made the link to what is live, 0 where that is not told."""
+        try:
+            return self.releases.machine.tell_link(self.releases.folder / LIVE)
+        except NOT_READ:
+            raise
+        except BackoutError:
+            return 0.0
 
 
 class Seen(Value, frozen=True):
@@ -98,6 +108,8 @@ class Seen(Value, frozen=True):
         live: the deployment that its Caddy shows, "" for none.
         shares: the releases that its visitors get.
         problem: why these cannot be read, "" where they are.
+        linked_at: when somebody else than the ledger's newest deployment made them live, Unix seconds; 0 where it was
+            that one, or it is not told.
     """
 
     name: str
@@ -105,6 +117,7 @@ class Seen(Value, frozen=True):
     shares: tuple[Share, ...]
     ledger: Content = Content()
     problem: str = ""
+    linked_at: float = 0.0
 
 
 def read_hosts(hosts: Sequence[Host]) -> tuple[tuple[Seen, ...], tuple[str, ...]]:

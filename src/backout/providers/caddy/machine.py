@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from backout.errors import UsageError
+from backout.model.clock import TOLERANCE_S
 from backout.providers.caddy import agent, memory
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class Machine(ABC):
     def tell_change(self, path: PurePath) -> int:
         """Return when a folder was changed last: a number that is another one after each change."""
         return int(self._do("tell_change", path=str(path)))
+
+    def tell_link(self, path: PurePath) -> float:
+        """Return when a link was made, Unix seconds: by this machine's clock where that one's is another."""
+        at, now = (float(each) for each in self._do("tell_link", path=str(path)))
+        ahead_s = now - time.time()
+        return at if abs(ahead_s) < TOLERANCE_S else round(at - ahead_s)
 
     def append(self, path: PurePath, line: bytes) -> None:
         """Append a line, durable when this returns; a torn one before it is ended."""
