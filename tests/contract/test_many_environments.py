@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import heapq
-import json
 import random
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
 
 import pytest
+from scripted_account import BEGIN, Account
 
 from backout.config import Environment, load
 from backout.errors import ProviderUnavailable
@@ -19,109 +17,21 @@ from backout.providers.cloudflare.budget import Budget, Budgets
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployment_times import CloudflareDeploymentTimes
 from backout.providers.cloudflare.deployments import CloudflareDeployments
-from backout.providers.exchange import Answer, Limits, Origin
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 from backout.runbook.guard.deployment_watcher import EVERY_S, DeploymentWatcher, Noticed, Watched
-from backout.twin.api.limiter import CALLS, PERIOD_S, Limiter
+from backout.twin.api.limiter import CALLS, PERIOD_S
 from backout.wiring.platform import make_api
 
 from platform_sides import TwinSide
 from twin_harness import ACCOUNT, TOKEN, running_api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 WITHIN_S = 90.0
 QUIET, WATCHED = 190, 10
-BEGIN = 1_800_000_000.0
-
-
-@dataclass
-class Account:
-    """Workers of one account behind the limit of calls; carries the requests of a client.
-
-    Args:
-        blind: whether the list of Workers shows no deployment that came later; `lag_s`: how late it shows one;
-            `tells_times`: whether it shows any.
-    """
-
-    clock: WorldClock
-    names: list[str]
-    limiter: Limiter = field(default_factory=lambda: Limiter(CALLS))
-    blind: bool = False
-    lag_s: float = 0.0
-    tells_times: bool = True
-    made: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
-    asked: dict[str, int] = field(default_factory=dict)
-    origin: Origin = field(default_factory=lambda: Origin.of("http://127.0.0.1:9"))
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        self.made = {name: [(f"{name}-0", self.clock.now() - 3600.0 - at)] for at, name in enumerate(self.names)}
-
-    def deploy(self, name: str) -> str:
-        """Let somebody deploy."""
-        self.made[name].insert(0, (f"{name}-{len(self.made[name])}", self.clock.now()))
-        return self.made[name][0][0]
-
-    def call(self, what: str) -> float:
-        """Count a call; return for how long it is refused, 0 where it is answered."""
-        self.asked[what] = self.asked.get(what, 0) + 1
-        wait_s = self.limiter.take(self.clock.now())
-        if wait_s > 0:
-            self.refused.append(what)
-        return wait_s
-
-    def exchange(
-        self,
-        method: str,
-        target: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-        within_s: float | None = None,
-    ) -> Answer:
-        del body, within_s
-        assert headers["Authorization"] == f"Bearer {TOKEN}"
-        parts = urlsplit(target)
-        wait_s = self.call(f"{method} {parts.path.rpartition('/')[2]}")
-        told = {name.lower(): value for name, value in self.limiter.headers(self.clock.now()).items()}
-        if wait_s > 0:
-            return Answer(429, told | {"retry-after": str(int(wait_s) + 1)}, b"{}")
-        result = self._answer(method, parts.path, parse_qs(parts.query))
-        return Answer(200, told, json.dumps({"success": True, "errors": [], "result": result}).encode())
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def _answer(self, method: str, path: str, query: dict[str, list[str]]) -> object:
-        if path.endswith("/workers/workers"):
-            workers = sorted(((self._shown_at(name), name) for name in self.names), reverse=True)
-            page, per_page = int(query["page"][0]), int(query["per_page"][0])
-            shown = workers[(page - 1) * per_page : page * per_page]
-            return [{"name": name, "deployed_on": format_time(at) if self.tells_times else None} for at, name in shown]
-        name = path.split("/")[-2]
-        if method == "POST" and path.endswith("/deployments"):
-            self.deploy(name)
-            return self._describe(*self.made[name][0])
-        if path.endswith("/deployments"):
-            return {"deployments": [self._describe(*each) for each in self.made[name][:10]]}
-        return {"calculations": []}
-
-    def _shown_at(self, name: str) -> float:
-        until = BEGIN if self.blind else self.clock.now() - self.lag_s
-        return next((at for _, at in self.made[name] if at <= until), 0.0)
-
-    def _describe(self, deployment: str, at: float) -> dict[str, Any]:
-        versions = [{"version_id": f"v-of-{deployment}", "percentage": 100}]
-        return {"id": deployment, "created_on": format_time(at), "versions": versions}
-
-
-def format_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 @dataclass
