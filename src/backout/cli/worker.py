@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import ThreadStop
     from backout.journal.stored import StoredJournal
+    from backout.runbook.worker.account_watch import AccountWatches
+    from backout.runbook.worker.hints import Hints
     from backout.runbook.worker.job_runner import JobRunner
     from backout.runbook.worker.worker import Worker
     from backout.wiring.worker import WorkerJournal
@@ -69,7 +71,7 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
     """
     from backout.journal.stop import ThreadStop
     from backout.runbook.worker.worker import Worker
-    from backout.wiring.worker import WorkerJournal
+    from backout.wiring.worker import WorkerJournal, make_hints, make_watches
     from backout.wiring.worker_jobs import make_job_runner
 
     if drills and guard_only:
@@ -82,7 +84,15 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
     if not guard_only:
         options = ("--no-commands",) if shell.flags.no_commands else ()
         runner = make_job_runner(config, journal, say.job, drills=drills, options=options)
-    guardings = {name: Guarding(shell, name, journal, say, ThreadStop(), runner) for name in names}
+    accounts = make_watches(
+        lambda text: say.line("worker", text), lambda error: errors.show_unexpected(error, shell.output)
+    )
+    guardings = {
+        name: Guarding(
+            shell, name, Shared(journal, accounts, make_hints(number, len(names)), runner), say, ThreadStop()
+        )
+        for number, name in enumerate(names)
+    }
     made = Worker(journal.leases, guardings, say.change)
     stop = threading.Event()
     jobs = threading.Thread(target=_run_jobs, args=(shell, runner, made, guardings, stop), name="backout-jobs")
@@ -99,6 +109,7 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
             jobs.join()
         for number, handler in before:
             signal.signal(number, handler)
+        accounts.close()
         journal.close()
     say.change("stopped", "")
     return 0
@@ -214,6 +225,15 @@ class Reporter:
             self._out.line("worker", {**record, "at": format_time(time.time())})
 
 
+class Shared(NamedTuple):
+    """What the guard of one environment has from its worker."""
+
+    journal: WorkerJournal
+    accounts: AccountWatches
+    hints: Hints
+    jobs: JobRunner | None = None
+
+
 class Guarding:
     """Guards one environment in a thread of its own, again and again; see `runbook.worker.worker.Guarding`.
 
@@ -223,19 +243,12 @@ class Guarding:
         trouble: why it cannot guard now, or "".
     """
 
-    def __init__(
-        self,
-        shell: Shell,
-        name: str,
-        journal: WorkerJournal,
-        say: Reporter,
-        stop: ThreadStop,
-        jobs: JobRunner | None = None,
-    ) -> None:
-        self._name, self._journal, self._say, self._jobs = name, journal, say, jobs
+    def __init__(self, shell: Shell, name: str, shared: Shared, say: Reporter, stop: ThreadStop) -> None:
+        self._name, self._shared, self._say = name, shared, say
         self._shell = _make_shell(shell, name, say)
         self._stop = stop
         self._thread: threading.Thread | None = None
+        self._config: Config | None = None
         self._session: Session | None = None
         self._book: StoredJournal | None = None
         self._opening = threading.Lock()
@@ -246,7 +259,7 @@ class Guarding:
     @property
     def is_idle(self) -> bool:
         """Whether no run and no job is under way: it may be given to another worker."""
-        return not self.is_in_run and (self._jobs is None or self._jobs.at_work != self._name)
+        return not self.is_in_run and (self._shared.jobs is None or self._shared.jobs.at_work != self._name)
 
     def prepare(self) -> None:
         """Open the session; what keeps it from being opened is said when the environment is to be guarded."""
@@ -263,12 +276,20 @@ class Guarding:
     def request_stop(self) -> None:
         """Ask it to stop at the next boundary of a step."""
         self._stop.request()
+        self._shared.accounts.leave(self._name)
+        self._shared.hints.wake()
 
     def has_ended(self) -> bool:
         """Whether no thread works there."""
         return self._thread is None or not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._guard()
+        finally:
+            self._shared.accounts.leave(self._name)
+
+    def _guard(self) -> None:
         from backout.cli.guard.guard import run_watch
         from backout.runbook.guard.follow import wait_for_unwatched
 
@@ -277,7 +298,7 @@ class Guarding:
             self.seen_at = time.monotonic()
             try:
                 session = self._open_session()
-                wait_for_unwatched(session.tools, session.live.event, self._wait)
+                wait_for_unwatched(session.tools, session.live.event, self._wait, self._shared.hints)
                 self.is_in_run = True
                 run_watch(session)
                 self.trouble, pause_s = "", _PAUSE_S
@@ -288,6 +309,7 @@ class Guarding:
                 self._tell_trouble(error)
                 self._rest(_BUSY_S)
             except BackoutError as error:
+                self._shared.accounts.leave(self._name)  # while the journal is away, another worker may have it
                 self._tell_trouble(error)
                 self._rest(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_S)
@@ -301,23 +323,26 @@ class Guarding:
 
     def _open_session(self) -> Session:
         """Return the session, on duty with the lease of this turn."""
+        from backout.wiring.worker import join_account
+
         with self._opening:
-            session, book = self._open_once()
-        book.duty = self._journal.leases.find(self._name)
+            session, book, config = self._open_once()
+        book.duty = self._shared.journal.leases.find(self._name)
         if book.duty is None:
             raise Interrupted("the lease is gone", where=self._name)
+        join_account(self._shared.accounts, config, self._shared.hints)
         return session
 
-    def _open_once(self) -> tuple[Session, StoredJournal]:
+    def _open_once(self) -> tuple[Session, StoredJournal, Config]:
         from backout.cli.support.session import open_session
 
-        if self._session is None or self._book is None:
-            config = self._shell.config()
-            self._book = self._journal.open(config, self._stop)
+        if self._session is None or self._book is None or self._config is None:
+            config = self._config = self._shell.config()
+            self._book = self._shared.journal.open(config, self._stop)
             self._session = open_session(
                 self._shell, config, "guard", ticks=bool(self._shell.flags.verbose), journal=self._book, stop=self._stop
             )
-        return self._session, self._book
+        return self._session, self._book, self._config
 
     def _tell_trouble(self, error: BackoutError) -> None:
         if error.what != self.trouble:
@@ -327,7 +352,7 @@ class Guarding:
     def _wait(self, seconds: float) -> None:
         """Wait between two looks. Raises Interrupted when it is to stop."""
         self.trouble, self.seen_at = "", time.monotonic()
-        self._stop.event.wait(seconds)
+        self._shared.hints.wait(seconds)
         if self._stop.requested:
             raise Interrupted("the worker stops", where=self._name)
 

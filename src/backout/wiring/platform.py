@@ -8,6 +8,7 @@ from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.budget import Budgets
 from backout.providers.cloudflare.client import ApiClient
+from backout.providers.retry import Retry
 
 if TYPE_CHECKING:
     from backout.config import Config, Secret
@@ -52,10 +53,15 @@ def make_api(config: Config, until: float | None) -> Api:
 
 
 def _make_client(
-    config: Config, token: Secret, *, until: float | None = None, limits: Limits | None = None
+    config: Config,
+    token: Secret,
+    *,
+    until: float | None = None,
+    limits: Limits | None = None,
+    retry: Retry | None = None,
 ) -> ApiClient:
     url = str(config.environment.platform.api_base_url)
-    client = ApiClient(url, token.reveal, until=until, limits=limits, token_place=token.place)
+    client = ApiClient(url, token.reveal, until=until, limits=limits, retry=retry, token_place=token.place)
     client.budget = _BUDGETS.find(url, token.reveal())
     return client
 
@@ -63,6 +69,15 @@ def _make_client(
 def make_reader(config: Config, within_s: float) -> ApiClient:
     """Return the client of the platform's API that only reads. Raises AuthError: there is no token."""
     return make_api(config, SystemClock().now() + within_s).reads
+
+
+def make_listing_client(config: Config) -> ApiClient:
+    """Return a client that reads, on a connection of its own, for what asks again anyway: no call is repeated.
+
+    Raises:
+        AuthError: there is no token.
+    """
+    return _make_client(config, config.read_token() or config.token(), retry=Retry(attempts=1))
 
 
 class LateBundles:

@@ -1,4 +1,4 @@
-"""What a worker shares with the other ones: the journal's tables, and its leases there."""
+"""What a worker shares: with other ones the journal's tables and its leases there, among its environments a list."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from backout.errors import ProviderUnavailable
 from backout.journal.lease import make_own_holder, name_this_machine
 from backout.journal.stored import StoredJournal
 from backout.journal.worker_leases import LEASE_S, WorkerLeases, read_guards
 from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.budget import RESERVE
+from backout.providers.cloudflare.deployment_times import CloudflareDeploymentTimes
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.runbook.worker.account_watch import AccountWatches, Member
+from backout.runbook.worker.hints import RESTS_S, Hints
+from backout.wiring.platform import make_listing_client
 from backout.wiring.records import find_actor, open_journal, open_own_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from backout.config import Config
     from backout.journal.lease import Holder
     from backout.journal.stop import StopRequest
+    from backout.ports import Clock, DeploymentTimes
+    from backout.providers.cloudflare.client import ApiClient
 
 
 class WorkerJournal:
@@ -53,6 +62,68 @@ class WorkerJournal:
     def close(self) -> None:
         """Close the connection."""
         self._store.close()
+
+
+class ListedAccount:
+    """A Cloudflare account, as the client's token reads it; see `runbook.worker.account_watch.Account`.
+
+    The list spares so many calls that it may have those which other looks leave, only not a rollback's.
+
+    Args:
+        client: of one thread.
+        clock: of the client.
+    """
+
+    def __init__(self, client: ApiClient, account_id: str, clock: Clock) -> None:
+        self._client, self._account_id, self._clock = client, account_id, clock
+        self.times: DeploymentTimes = self
+        self._times = CloudflareDeploymentTimes(client, account_id)
+
+    def read(self) -> Mapping[str, float]:
+        """Return what the list tells, see the port DeploymentTimes.
+
+        Raises:
+            AuthError, ProviderRejected: the list is refused.
+            ProviderUnavailable: no usable answer, or the calls that are left are for a rollback.
+        """
+        left = self._client.budget.left(self._clock.now())
+        if left is not None and left[0] <= RESERVE:
+            raise ProviderUnavailable("the API allows only the calls of a rollback now", where=self._account_id)
+        return self._times.read()
+
+    def open_deployments(self, application: str) -> CloudflareDeployments:
+        """Return the deployments of one of its Workers."""
+        return CloudflareDeployments(self._client, self._account_id, application)
+
+    def pace(self, every_s: float) -> float:
+        """Return how long to wait between two looks, as the token's budget allows."""
+        return self._client.budget.pace(every_s, self._clock.now())
+
+
+def make_watches(say: Callable[[str], None], fail: Callable[[Exception], object]) -> AccountWatches:
+    """Return the watches of this worker's accounts."""
+    return AccountWatches(SystemClock(), say, fail)
+
+
+def make_hints(position: int, count: int) -> Hints:
+    """Return the hints of one of so many environments; they ask again in turn, not in the same second."""
+    return Hints(SystemClock(), RESTS_S * (2 + 2 * position / count) / 3)
+
+
+def join_account(watches: AccountWatches, config: Config, hints: Hints) -> None:
+    """Have the chosen environment's deployments noticed by its account's list, where its platform has one.
+
+    Raises:
+        AuthError: there is no token.
+        ConfigError: the account is not set.
+    """
+    platform = config.environment.platform
+    if not platform.is_cloudflare:
+        return
+    account_id, token = config.account_id, config.read_token() or config.token()
+    account = hash((str(platform.api_base_url), account_id, token.reveal()))
+    member = Member(config.name, platform.script, hints)
+    watches.join(account, member, lambda: ListedAccount(make_listing_client(config), account_id, SystemClock()))
 
 
 def read_workers(config: Config) -> dict[str, str]:

@@ -67,6 +67,11 @@ class DeploymentWatcher:
     Args:
         pace: as that of a toolbox; what is only swept is not read while it says to wait.
         say: tells a person something, in one sentence.
+
+    Attributes:
+        uses_list: whether the list is read; once it proved to be of no use, it is not.
+        told: what the list told last: when each application was deployed last (Unix seconds).
+        told_at: when that was (Unix seconds); before the first answer, minus infinity.
     """
 
     def __init__(
@@ -79,16 +84,27 @@ class DeploymentWatcher:
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._times, self._clock, self._pace, self._say = times, clock, pace, say
-        self._by_application = {each.application: each for each in watched}
+        self._by_application: dict[str, Watched] = {}
         self._first: dict[str, float] | None = None  # what the list told first, None before that
-        self._told: dict[str, float] = {}
+        self.told: dict[str, float] = {}
+        self.told_at = float("-inf")
         self._hints: dict[str, _Hint] = {}  # what the list shows, and the history has to
         self._missing: dict[str, _Hint] = {}  # what the history shows, and the list has to
         self._lives: dict[str, str] = {}
-        self._turns = deque(self._by_application)  # whose history was read longest ago comes first
+        self._turns: deque[str] = deque()  # whose history was read longest ago comes first
         self._list_at = self._sweep_at = 0.0
         self._begun_at = clock.now()
-        self._uses_list = True
+        self.uses_list = True
+        self.watch(watched)
+
+    def watch(self, watched: Sequence[Watched]) -> None:
+        """Watch these from now on; what is known of those that stay is kept."""
+        self._by_application = {each.application: each for each in watched}
+        for known in (self._hints, self._missing, self._lives):
+            for gone in known.keys() - self._by_application.keys():
+                del known[gone]
+        stay = [each for each in self._turns if each in self._by_application]
+        self._turns = deque(dict.fromkeys((*stay, *self._by_application)))
 
     def look(self) -> tuple[Noticed, ...]:
         """Read what is due, and return what became live since it was read last; an answer that is missing is due again.
@@ -96,12 +112,12 @@ class DeploymentWatcher:
         To be called about once a second. Nothing that was live at the first look is new.
         """
         now = self._clock.now()
-        if self._uses_list and now >= self._list_at:
+        if self.uses_list and now >= self._list_at:
             self._list_at = now + EVERY_S
             self._read_list(now)
         due = [application for application, hint in self._hints.items() if now >= hint.again_at]
         if not due and now >= self._sweep_at and self._pace(0.0) <= 0:
-            self._sweep_at = now + (SWEEP_S / len(self._turns) if self._uses_list else _AT_MOST_EVERY_S)
+            self._sweep_at = now + (SWEEP_S / len(self._turns) if self.uses_list else _AT_MOST_EVERY_S)
             due = [self._turns[0]]
         found = [self._read_history(self._by_application[each], now) for each in due]
         return tuple(each for each in found if each is not None)
@@ -121,13 +137,13 @@ class DeploymentWatcher:
             self._leave_list(f"the list of applications does not show the newest deployment of {late[0]}")
         if self._first is not None:
             for name in self._by_application.keys() & told.keys():
-                if told[name] > self._told.get(name, 0.0):
+                if told[name] > self.told.get(name, 0.0):
                     self._hints[name] = _Hint(told[name], now)
-        self._told = dict(told)
-        self._first = self._told if self._first is None else self._first
+        self.told, self.told_at = dict(told), now
+        self._first = self.told if self._first is None else self._first
 
     def _leave_list(self, why: str) -> None:
-        self._uses_list = False
+        self.uses_list = False
         self._say(f"{why}, so each one is asked by itself, and deployments are noticed later")
 
     def _read_history(self, watched: Watched, now: float) -> Noticed | None:
@@ -157,5 +173,5 @@ class DeploymentWatcher:
         hint = self._hints.get(application)
         if hint is not None and (newest >= hint.at - _SAME_S or now - hint.since > _FOLLOWS_S):
             del self._hints[application]
-        if self._uses_list and self._first is not None and newest > self._told.get(application, 0.0) + _SAME_S:
+        if self.uses_list and self._first is not None and newest > self.told.get(application, 0.0) + _SAME_S:
             self._missing.setdefault(application, _Hint(newest, now))

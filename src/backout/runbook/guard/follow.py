@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Event
     from backout.model.plan import Json
     from backout.runbook.toolbox import Toolbox
+    from backout.runbook.worker.hints import Hints
 
 FOLLOW_S = 5.0
 """How often `guard --follow` looks for another deployment; a watch begins at its deployment's time anyway."""
@@ -48,6 +49,7 @@ def wait_for_unwatched(
     tools: Toolbox,
     notify: Callable[[Event], None] | None = None,
     wait: Callable[[float], None] | None = None,
+    hints: Hints | None = None,
 ) -> None:
     """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
 
@@ -56,7 +58,7 @@ def wait_for_unwatched(
 
     Args:
         notify: sees the event of each change that was found meanwhile.
-        wait: see `lives`.
+        wait, hints: see `lives`.
     """
     runs = tools.runs.runs(tools.environment)
     if runs and (may_go_on(runs[0]) or (runs[0].plan.kind is PlanKind.RAMP and runs[0].state is RunState.FAILED)):
@@ -70,7 +72,7 @@ def wait_for_unwatched(
     over = (RunState.FAILED, RunState.ABORTED)
     steps = {run.id for run in runs if run.plan.kind is PlanKind.RAMP and run.state not in over}
     watch: ChangeWatch | None = None
-    with closing(lives(tools, FOLLOW_S, wait)) as found:
+    with closing(lives(tools, FOLLOW_S, wait, hints)) as found:
         for live in found:
             if live is not None:
                 ours = is_made_by(live, RemarkKind.ROLLBACK) or _is_step(tools, live, steps)

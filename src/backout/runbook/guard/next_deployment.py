@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
+    from backout.runbook.worker.hints import Hints
 
 _LOOK_EVERY_S = 0.5
 MEANWHILE_S = 43_200.0
@@ -126,25 +127,24 @@ def _remember_wait(tools: Toolbox, after: str) -> None:
 
 
 def lives(
-    tools: Toolbox, every_s: float, wait: Callable[[float], None] | None = None
+    tools: Toolbox, every_s: float, wait: Callable[[float], None] | None = None, hints: Hints | None = None
 ) -> Generator[Deployment | None, None, None]:
     """Yield what decides about the traffic, again and again (None: no answer); looks are made in between.
 
     Args:
         wait: waits so many seconds, in place of the clock; may raise, which ends it.
+        hints: tell when the history need not be asked, and when at once; everything else is looked at all the same.
     """
     wait = wait or tools.clock.sleep
     looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
-    heartbeat, holds, live, is_refused, ask_at = Heartbeat(tools), HoldWatch(tools), None, False, 0.0
+    heartbeat, holds, asking = Heartbeat(tools), HoldWatch(tools), Asking(tools, every_s, hints)
+    live, is_refused = None, False
     try:
         while True:
             heartbeat.beat()
             try:
-                if tools.clock.now() >= ask_at:
-                    try:
-                        history = tools.deployments.history()
-                    finally:
-                        ask_at = tools.clock.now() + tools.pace(every_s) - every_s
+                history = asking.read()
+                if history is not None:
                     live, is_refused = next(iter(list_of_application(history)), None), False
                     holds.look(history)
                 yield live
@@ -159,3 +159,41 @@ def lives(
             wait(every_s)
     finally:
         looks.close()
+
+
+class Asking:
+    """Asks the history when that is due: as often as the budget allows, or as the hints say.
+
+    Args:
+        every_s: how often it is asked at most, unless a hint comes.
+    """
+
+    def __init__(self, tools: Toolbox, every_s: float, hints: Hints | None) -> None:
+        self._tools, self._every_s, self._hints = tools, every_s, hints
+        self._history: tuple[Deployment, ...] | None = None
+        self._ask_at = 0.0
+
+    def read(self) -> tuple[Deployment, ...] | None:
+        """Return the history, None while it is too early to ask; where hints tell that it is the same, that of before.
+
+        Raises:
+            BackoutError: there is no answer.
+        """
+        hints, history = self._hints, self._history
+        is_hinted = hints is not None and hints.take()
+        if not is_hinted:
+            if history is not None and hints is not None and hints.holds():
+                self._wait_turn()  # whoever asks again, because the list is away, keeps to the budget as well
+                return history
+            if self._tools.clock.now() < self._ask_at:
+                return None
+        try:
+            self._history = self._tools.deployments.history()
+        finally:
+            self._wait_turn()
+        if hints is not None:
+            hints.note_history(self._history)
+        return self._history
+
+    def _wait_turn(self) -> None:
+        self._ask_at = self._tools.clock.now() + self._tools.pace(self._every_s) - self._every_s
