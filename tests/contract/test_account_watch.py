@@ -290,3 +290,21 @@ def test_two_hundred_loops_without_a_list_are_refused(tools: Toolbox) -> None:
     shift = Shift(account, tools)
     shift.pass_s(600.0)
     assert account.refused
+
+
+def test_what_is_found_in_turn_before_the_list_shows_it_wakes_the_loop(tools: Toolbox) -> None:
+    account = make_account(2)
+    account.lag_s = 2_000.0
+    shift = Shift(account, tools)
+    account.clock.sleep(2_100.0)
+    watch, hints = shift.watches[0], shift.loops["w1"].hints
+    for _ in range(5):
+        watch.look()
+        account.clock.sleep(LOOK_S)
+    account.deploy("w1")
+    looks = 0
+    while not hints.take():
+        watch.look()
+        account.clock.sleep(LOOK_S)
+        looks += 1
+        assert looks <= SWEEP_S

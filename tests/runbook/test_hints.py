@@ -156,3 +156,14 @@ def test_a_hold_of_another_machine_is_known_here_as_soon_as_the_list_shows_its_d
     assert find_active_hold(listed.tools) is None
     listed.follow(10.0 + 10.0 + FOLLOW_S)
     assert find_active_hold(listed.tools) is not None
+
+
+def test_news_in_the_list_wakes_the_loop_once(listed: Listed) -> None:
+    history = listed.story.tools().deployments.history()
+    listed.hints.note_history(history)
+    listed.hints.note_list(history[0].created_at)
+    assert not listed.hints.take()
+    listed.hints.note_list(history[0].created_at + 10.0)
+    assert listed.hints.take()
+    listed.hints.note_list(history[0].created_at + 10.0)
+    assert not listed.hints.take()
