@@ -301,6 +301,7 @@ def test_what_is_found_in_turn_before_the_list_shows_it_wakes_the_loop(tools: To
     for _ in range(5):
         watch.look()
         account.clock.sleep(LOOK_S)
+    hints.take()
     account.deploy("w1")
     looks = 0
     while not hints.take():
