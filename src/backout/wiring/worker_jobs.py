@@ -96,11 +96,11 @@ class ConfiguredJobs:
         return list_jobs(environment, needs)
 
     def find_elsewhere(self, job: Job) -> float | None:
-        """Return when a person had the same done, where the journal knows it."""
+        """Return when a person had the same done, where the journal knows it. Raises JournalUnavailable."""
         if job.name == "proof":
-            from backout.wiring.db.backups import find_last_proof
+            from backout.wiring.db.backups import read_last_proof
 
-            last = find_last_proof(replace(self._config, chosen=job.environment))
+            last = read_last_proof(self._journal, job.environment)
             return None if last.failed else last.at
         if job.name.startswith("drill "):
             from backout.analysis.drills import summarize_drills

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from backout.config.schema.environment import Backup
     from backout.journal.stop import StopRequest
     from backout.model.database.backups import BackupProgress, Cluster, LastProof, Protection
+    from backout.ports import Journal
     from backout.providers.archive.stores import Store
     from backout.providers.postgres.server.binaries import Binaries
 
@@ -264,17 +265,24 @@ def proving(config: Config) -> AbstractContextManager[int]:
 
 def find_last_proof(config: Config) -> LastProof:
     """Return what the journal knows of proofs; nothing where it cannot be read, which is said elsewhere."""
+    from backout.model.database.backups import LastProof
+
+    try:
+        return read_last_proof(open_journal(config, hurried=True), config.name)
+    except BackoutError:
+        return LastProof()
+
+
+def read_last_proof(journal: Journal, environment: str) -> LastProof:
+    """Return what a journal knows of proofs. Raises JournalUnavailable: it cannot be read."""
     from backout.decoding import decode_values
     from backout.model.database.backups import LastProof
     from backout.runbook.backup.proof import PROOF_FAILED, PROVED
 
     found = LastProof()
-    try:
-        for event in open_journal(config, hurried=True).events(environment=config.name, kind="database.backup.*"):
-            if event.kind == PROVED:
-                found = LastProof(decode_values(event.data["at"], float))
-            elif event.kind == PROOF_FAILED:
-                found = LastProof(found.at, str(event.data["why"]))
-    except BackoutError:
-        return LastProof()
+    for event in journal.events(environment=environment, kind="database.backup.*"):
+        if event.kind == PROVED:
+            found = LastProof(decode_values(event.data["at"], float))
+        elif event.kind == PROOF_FAILED:
+            found = LastProof(found.at, str(event.data["why"]))
     return found
