@@ -15,10 +15,14 @@ import pytest
 from fleet import fleet, load_config
 from store_lab import open_store
 
+from backout.config import Environment, load
+from backout.model.drill import DrillPlace
 from backout.providers.child import find_free_ports, is_running
+from backout.runbook.backup.proof import PROOF_FAILED, PROVED
+from backout.runbook.incident.drills import record_start
 from backout.runbook.worker.job_runner import KIND
 from backout.wiring.records import open_journal
-from backout.wiring.worker_jobs import JobChild
+from backout.wiring.worker_jobs import ConfiguredJobs, JobChild
 
 from polling import PATIENCE_S, until
 from private import write_private
@@ -112,3 +116,60 @@ def test_a_killed_worker_takes_its_job_with_it(tmp_path: Path) -> None:
         assert is_running(pid)
         parent.kill()
         until(lambda: not is_running(pid), PATIENCE_S, "the job has ended")
+
+
+class Jobs:
+    """The jobs of a configuration, with its journal."""
+
+    def __init__(self, folder: Path, **database: str) -> None:
+        more = "".join(f"{name} = {value}\n" for name, value in database.items())
+        write_private(folder / "backout.toml", CONFIG.format(more=more))
+        self.config = load(Environment({}), start=folder)
+        self.journal = open_journal(self.config)
+        self.work = ConfiguredJobs(self.config, self.journal, lambda *_: None, {"throws": 604_800.0}, ())
+
+    def names(self, environment: str) -> list[str]:
+        return [job.name for job in self.work.list_jobs(environment)]
+
+
+CONFIG = """[app]
+name = "shop"
+[environments.staging.platform]
+provider = "cloudflare"
+script = "shop-staging"
+account_id = "0123456789abcdef0123456789abcdef"
+[environments.production.platform]
+provider = "cloudflare"
+script = "shop"
+account_id = "0123456789abcdef0123456789abcdef"
+[environments.production.database]
+provider = "postgres"
+url_env = "DATABASE_URL"
+[environments.production.database.backup]
+{more}"""
+
+
+def test_the_configuration_says_which_jobs_there_are(tmp_path: Path) -> None:
+    """Backups where they are set up or there were some; drills with the first environment alone."""
+    assert Jobs(tmp_path).names("production") == []
+    assert Jobs(tmp_path).names("staging") == ["drill throws"]
+    assert Jobs(tmp_path, wal='"stream"').names("production") == ["backup", "proof"]
+    assert Jobs(tmp_path, wal='"stream"', prove_within='"0s"').names("production") == ["backup"]
+    (tmp_path / ".backout" / "backups" / "production").mkdir(parents=True, mode=0o700)
+    (tmp_path / ".backout").chmod(0o700)
+    assert Jobs(tmp_path).names("production") == ["backup", "proof"]
+
+
+def test_proofs_and_drills_of_a_person_count(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path, wal='"stream"')
+    _, proof = jobs.work.list_jobs("production")
+    (drill,) = jobs.work.list_jobs("staging")
+    assert jobs.work.find_elsewhere(proof) is jobs.work.find_elsewhere(drill) is None
+    jobs.journal.note("production", PROVED, "1", {"at": 1_800_000_000.0}, actor="me")
+    assert jobs.work.find_elsewhere(proof) == 1_800_000_000.0
+    jobs.journal.note("production", PROOF_FAILED, "2", {"why": "damaged"}, actor="me")
+    assert jobs.work.find_elsewhere(proof) is None
+    record_start(jobs.journal, "r", "throws", DrillPlace.TWIN, actor="me")
+    assert jobs.work.find_elsewhere(drill) is None
+    assert not jobs.work.is_run_under_way("production")
+    jobs.journal.close()
