@@ -26,6 +26,7 @@ from backout.wiring.worker_jobs import ConfiguredJobs, JobChild
 
 from polling import PATIENCE_S, until
 from private import write_private
+from streamed import await_line
 
 if TYPE_CHECKING:
     from fleet import Fleet
@@ -111,8 +112,7 @@ def test_a_killed_worker_takes_its_job_with_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         (sys.executable, "-c", PARENT), cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     ) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+        pid = int(await_line(parent, ""))
         assert is_running(pid)
         parent.kill()
         until(lambda: not is_running(pid), PATIENCE_S, "the job has ended")
