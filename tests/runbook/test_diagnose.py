@@ -422,3 +422,19 @@ def test_answers_that_are_no_errors_are_named(story: Story, broken: dict[str, di
     assert found.scenario is Scenario.RUNTIME_ERRORS
     assert found.title.startswith(title), found.title
     assert found.rollback is RollbackAdvice.CODE_OK
+
+
+@pytest.mark.parametrize(("failed", "title"), [(1, "60 of 1,2"), (0, "no errors")])
+def test_requests_that_fail_without_a_word_in_any_log_are_named(story: Story, failed: int, title: str) -> None:
+    """A host's log has lines without a level: one request in twenty that fails is a runtime error all the same."""
+    world = story.world
+    world.log_rule = lambda _since, _until: ()
+    good, bad = make_answering({"GET /": {200: 20}}), make_answering({"GET /": {200: 20 - failed, 500: failed}})
+    world.traffic_rule = lambda second, version: (bad if version == story.bad.id else good)(second, version)
+    world.deploy(story.good)
+    world.clock.sleep(60)
+    world.deploy(story.bad)
+    world.clock.sleep(61)
+    found = diagnose_now(tools(story))
+    assert (found.scenario is Scenario.RUNTIME_ERRORS) == bool(failed), found
+    assert title in found.title, found.title

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.detector.wording import format_percent
+from backout.analysis.statistics.novelty import ALARM, log_factor
 from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:
@@ -33,6 +34,19 @@ def describe_otherwise(rows: Sequence[Counts], *, old: str | None, new: str) -> 
     names = {name for row in after for name in row.routes}
     found = [_compare_classes(name, _select_route(before, name), _select_route(after, name)) for name in sorted(names)]
     return max((each for each in (*found, whole) if each is not None), default=(0.0, ""))[1]
+
+
+def describe_failing(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
+    """Return that more requests fail than before, "" where it is not certain: for a small share, too."""
+    if old is None:
+        return ""
+    before, after = ([row for row in rows if row.version == each] for each in (old, new))
+    asked_before, asked = (sum(row.requests for row in each) for each in (before, after))
+    failed_before, failed = (sum(row.errors for row in each) for each in (before, after))
+    if log_factor(failed_before, asked_before, failed, asked) < ALARM:
+        return ""
+    then = format_percent(failed_before / asked_before)
+    return f"{failed:,} of {asked:,} requests fail ({format_percent(failed / asked)}), {then} in the version before"
 
 
 def _select_route(rows: Iterable[Counts], name: str) -> list[RouteCounts]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from backout.analysis.detector.otherwise import describe_otherwise
+from backout.analysis.detector.otherwise import describe_failing, describe_otherwise
 from backout.analysis.detector.slower import describe_slower
 from backout.analysis.diagnosis.build import diagnose_build
 from backout.analysis.diagnosis.diagnosis import diagnose
@@ -89,6 +89,8 @@ def diagnose_now(
     answer = replace(answer, notes=notes, criticality=_find_criticality(tools, answer.service))
     counted = (describe_otherwise(rows, old=before, new=live.main), describe_slower(rows, old=before, new=live.main))
     told = tuple(each for each in (*_list_held_shifts(tools, live.main), *counted) if each)
+    if not (told or answer.is_known or answer.fresh):  # an application that logs nothing, or lines without a level
+        told = tuple(filter(None, (describe_failing(rows, old=before, new=live.main),)))
     return _add_told(tools.environment, answer, tuple(dict.fromkeys(told)))
 
 
