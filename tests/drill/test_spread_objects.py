@@ -141,6 +141,7 @@ def test_two_workers_and_the_driver_restore_what_one_does(open_lab: Callable[...
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 def test_of_four_workers_one_is_killed_in_the_middle_of_a_range(open_lab: Callable[..., Lab]) -> None:
     """Another goes on with its range, and tells what the dead one had made from what is to be made."""
     lab = open_lab(objects=360, chunk=15)
@@ -156,6 +157,7 @@ def test_of_four_workers_one_is_killed_in_the_middle_of_a_range(open_lab: Callab
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 def test_of_two_workers_one_is_killed_in_a_bucket_without_versions(open_lab: Callable[..., Lab]) -> None:
     """Each object is looked at before it is changed, and what the dead one had changed is told as done."""
     lab = open_lab(versions=False)
@@ -170,6 +172,7 @@ def test_of_two_workers_one_is_killed_in_a_bucket_without_versions(open_lab: Cal
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 def test_a_worker_that_was_stopped_and_is_woken_changes_nothing_more(open_lab: Callable[..., Lab]) -> None:
     """The rest of its range was done by another, and the application has written every object since."""
     lab = open_lab(objects=180, chunk=40)  # more than it has calls on their way at once
@@ -190,6 +193,7 @@ def test_a_worker_that_was_stopped_and_is_woken_changes_nothing_more(open_lab: C
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 @pytest.mark.parametrize("how", ["spread", "alone"])
 def test_a_driver_that_was_killed_is_followed_by_another(open_lab: Callable[..., Lab], how: str) -> None:
     """What the workers had finished is taken over; what they were at is looked at first, by several or by one."""
@@ -207,6 +211,7 @@ def test_a_driver_that_was_killed_is_followed_by_another(open_lab: Callable[...,
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 def test_a_restore_whose_driver_was_killed_is_taken_back(open_lab: Callable[..., Lab]) -> None:
     """What was done by any machine is taken back, and its workers do not go on with it."""
     lab = open_lab()
@@ -227,6 +232,7 @@ def test_a_restore_whose_driver_was_killed_is_taken_back(open_lab: Callable[...,
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 def test_a_range_whose_job_is_lost_is_done_all_the_same(open_lab: Callable[..., Lab]) -> None:
     """The workers are cut off besides, and connect again by themselves."""
     lab = open_lab()
@@ -241,6 +247,7 @@ def test_a_range_whose_job_is_lost_is_done_all_the_same(open_lab: Callable[..., 
 
 
 @pytest.mark.long
+@pytest.mark.rotating("spread restores", 3)
 def test_a_worker_outlives_a_server_that_is_away_for_a_while(open_lab: Callable[..., Lab], journal_server: str) -> None:
     """Procrastinate's own worker ends then; it is started anew, and takes ranges again."""
     lab = open_lab()

@@ -128,7 +128,7 @@ def test_what_it_cannot_do_it_says_at_once(tmp_path: Path, words: tuple[str, ...
 
 
 @pytest.mark.long
-@pytest.mark.rotating("workers", 2)
+@pytest.mark.rotating("workers", 4)
 @pytest.mark.usefixtures("on_server")
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_another_worker_takes_over_in_the_middle_of_a_watch(tmp_path: Path, how: str) -> None:
@@ -158,7 +158,7 @@ def test_another_worker_takes_over_in_the_middle_of_a_watch(tmp_path: Path, how:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("workers", 2)
+@pytest.mark.rotating("workers", 4)
 @pytest.mark.usefixtures("on_server")
 def test_a_worker_that_is_cut_off_from_the_journal_changes_nothing(tmp_path: Path) -> None:
     """Another one takes over what it had; when the way is back it knows, and goes on with what it is given."""
@@ -181,7 +181,7 @@ def test_a_worker_that_is_cut_off_from_the_journal_changes_nothing(tmp_path: Pat
 
 
 @pytest.mark.long
-@pytest.mark.rotating("workers", 2)
+@pytest.mark.rotating("workers", 4)
 @pytest.mark.usefixtures("on_server")
 def test_a_rolling_restart_leaves_nothing_alone(tmp_path: Path) -> None:
     """A new worker first, then the old one is told to stop: by the server's own clock somebody always looks."""

@@ -35,7 +35,7 @@ MOST_GAP_S = 15.0
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.timeout(2400)
-@pytest.mark.rotating("workers", 3)
+@pytest.mark.rotating("workers", 4)
 def test_every_bad_version_is_rolled_back_once_and_no_good_one(
     tmp_path: Path, journal_server: str, monkeypatch: pytest.MonkeyPatch, proof: Record
 ) -> None:

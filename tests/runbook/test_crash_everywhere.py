@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
-pytestmark = pytest.mark.rotating("crash sweeps", 3)
+pytestmark = pytest.mark.rotating("crash sweeps", 6)
 
 
 class Crash(BaseException):

@@ -204,7 +204,7 @@ def list_moments(story: Working) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.rotating("crash sweeps", 3)
+@pytest.mark.rotating("crash sweeps", 6)
 @on_both
 def test_a_crash_at_every_moment_then_again_moves_them_once(quick_path: Path) -> None:
     """Each moment around a call to the workers, and samples of the others: same end, never two versions at once."""

@@ -114,7 +114,7 @@ def run_tasks(config: Config, stop: threading.Event, say: Callable[[str], None])
             wait_s = _FIRST_WAIT_S
             serve(read_journal_url(config), worker.work, stop, tell.say)
         except BackoutError as error:
-            tell.say(f"no ranges of restores are taken for {wait_s:.0f} s: {error}")
+            tell.say(f"no ranges of restores are taken, and it is tried again: {error}")
             stop.wait(wait_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 

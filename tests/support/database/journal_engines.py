@@ -40,7 +40,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return str(request.param)
 
 
-_ON_SERVER = pytest.param("postgres", marks=(pytest.mark.long, pytest.mark.rotating("crash sweeps", 3)))
+_ON_SERVER = pytest.param("postgres", marks=(pytest.mark.long, pytest.mark.rotating("crash sweeps", 6)))
 
 
 def on_both(test: Callable[..., None]) -> Callable[..., None]:

@@ -209,7 +209,7 @@ class Ground:
         tools = self.make_trial(drill.file.watch).tools()
         if tools.deployments.history()[0].sole != self.good:
             tools.deployments.activate(self.good, message="pushed", force=True)
-        _forget_remarks(tools, self.home.listed)
+        _forget_remarks(tools, self.home.listed, others=drill.file.procedure == "lost-journal")
         self.home.tidy()
         if visitors is not None:
             if drill.file.procedure not in UNGUARDED:
@@ -291,9 +291,18 @@ def open_ground(
     return ground
 
 
-def _forget_remarks(tools: Toolbox, listed: int) -> None:
-    """Push what backout wrote out of the provider's list, by deploying what is live again and again."""
+def _forget_remarks(tools: Toolbox, listed: int, *, others: bool) -> None:
+    """Push what backout wrote out of the provider's list, by deploying what is live again and again.
+
+    Args:
+        others: deployments of other versions, too: guard proves the good one first, and compares it with one before,
+            which an earlier drill may have left live for a few seconds.
+    """
     history = tools.deployments.history()
-    said = [number for number, deployment in enumerate(history) if deployment.message.startswith("[backout")]
+    said = [
+        number
+        for number, deployment in enumerate(history)
+        if deployment.message.startswith("[backout") or (others and deployment.sole != history[0].sole)
+    ]
     for _ in range(listed - min(said) if said else 0):
         tools.deployments.deploy(history[0].shares, message="pushed", force=True)
