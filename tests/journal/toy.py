@@ -248,8 +248,8 @@ def url_of(directory: Path) -> str:
     with psycopg.connect(server, autocommit=True) as connection, contextlib.suppress(*made):
         connection.execute(f"CREATE DATABASE {name}".encode())
         _MADE.append(name)
-        if len(_MADE) > _AT_ONCE:
-            connection.execute(f"DROP DATABASE {_MADE.popleft()} WITH (FORCE)".encode())
+        if len(_MADE) > _AT_ONCE:  # it may have been made on another server of this process
+            connection.execute(f"DROP DATABASE IF EXISTS {_MADE.popleft()} WITH (FORCE)".encode())
     return f"{server.rpartition('/')[0]}/{name}"
 
 

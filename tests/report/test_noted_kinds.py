@@ -20,6 +20,7 @@ KIND = re.compile(r"[a-z]+(?:\.[a-z_]+)+\.?")
 BRANCH = ("created", "finalized", "deleted")
 """What is done to a vendor's branch, the one kind that ends with a value."""
 UNTOLD = {
+    "worker.job": "when a worker ran what was due; what came of it has a record of its own, and `/metrics`",
     "schema.proof": "what became of statements on a side; `db prove` tells it, and a rollback that it refuses",
     **dict.fromkeys(
         (f"drill.{what}" for what in ("started", "ended", "failed", "breaks", "broke")),

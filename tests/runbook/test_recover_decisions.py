@@ -79,6 +79,8 @@ def pause_and_recover(tools: RecoverTools) -> Run:
     first = box.runs.runs("production")[:1]
     if not first or first[0].state.is_over:
         submit(tools)
+    for event in list(box.journal.events(run=newest(tools).id)):  # it died before anybody heard of the fence
+        interfere(event)
     try:
         return box.journal.drive(newest(tools).id, actions, actor="ops@host", notify=interfere)
     except Paused:

@@ -85,7 +85,7 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
         options = ("--no-commands",) if shell.flags.no_commands else ()
         runner = make_job_runner(config, journal, say.job, drills=drills, options=options)
     accounts = make_watches(
-        lambda text: say.line("worker", text), lambda error: errors.show_unexpected(error, shell.output)
+        lambda text: say.say_line("worker", text), lambda error: errors.show_unexpected(error, shell.output)
     )
     guardings = {
         name: Guarding(
@@ -137,9 +137,9 @@ def _taking_ranges(config: Config, say: Reporter) -> Iterator[None]:
 
     def work() -> None:
         try:
-            run_tasks(config, stop, lambda text: say.line("restores", text))
+            run_tasks(config, stop, lambda text: say.say_line("restores", text))
         except BackoutError as error:
-            say.line("restores", f"no ranges of restores are taken: {error}")
+            say.say_line("restores", f"no ranges of restores are taken: {error}")
 
     thread = threading.Thread(target=work, name="backout-ranges", daemon=True)
     thread.start()
@@ -201,9 +201,9 @@ class Reporter:
             self._write_record({"type": what.replace(" ", "_"), "of": of})
             return
         text = {"journal": of and f"the journal cannot be used, and nothing is changed: {of}"}.get(what, "")
-        self.line("worker", text or {"journal": "the journal answers again"}.get(what) or f"{what} {of}".strip())
+        self.say_line("worker", text or {"journal": "the journal answers again"}.get(what) or f"{what} {of}".strip())
 
-    def line(self, environment: str, text: str) -> None:
+    def say_line(self, environment: str, text: str) -> None:
         """Say a line about an environment."""
         if self._out.json:
             self._write_record({"type": "line", "of": environment, "text": text})
@@ -216,7 +216,7 @@ class Reporter:
         if self._out.json:
             self._write_record({"type": "job", "of": environment, "job": name, "text": text})
         else:
-            self.line(environment, f"{name}: {text}" if name else text)
+            self.say_line(environment, f"{name}: {text}" if name else text)
 
     def _write_record(self, record: dict[str, object]) -> None:
         from backout.report.times import format_time
@@ -362,7 +362,7 @@ class Guarding:
 
 def _make_shell(shell: Shell, name: str, say: Reporter) -> Shell:
     """Return the shell of one environment, whose every line says which one it is."""
-    lines = LabelledStream(lambda text: say.line(name, text))
+    lines = LabelledStream(lambda text: say.say_line(name, text))
     output = Output(lines, lines, shell.redactor, verbose=shell.flags.verbose)
     made = Shell(shell.environment, output, shell.redactor, io.StringIO(), shell.folder)
     made.take(**{**shell.flags._asdict(), "environment": name, "json": False, "no_input": True})

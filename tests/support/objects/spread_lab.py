@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from msgspec import structs
 
-from streamed import await_line
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,6 +62,8 @@ class Spread:
     @contextmanager
     def working(self, number: int) -> Iterator[list[subprocess.Popen[str]]]:
         """Run workers that take ranges, each once it says that it does; they are ended, and have said nothing else."""
+        from streamed import await_line  # noqa: PLC0415 - this file is the script of a worker, too
+
         workers = [self._start("work", str(self.folder)) for _ in range(number)]
         try:
             for each in workers:

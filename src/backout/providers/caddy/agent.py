@@ -367,21 +367,8 @@ def run(words: list[str], within_s: float, reads: bool) -> tuple[int, str]:
 DEEDS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(read, look_below, read_files, tell_change, tell_link, append, write_new, make_folder),
-        *(
-            write_slots,
-            replace_link,
-            forget_slots,
-            move,
-            remove,
-            copy,
-            unpack,
-            hash_code,
-            lock,
-            release_lock,
-            ask,
-            fetch,
-        ),
+        *(read, look_below, read_files, tell_change, tell_link, append, write_new, make_folder, write_slots),
+        *(replace_link, forget_slots, move, remove, copy, unpack, hash_code, lock, release_lock, ask, fetch),
         *(accepts, run, open_file, find_identity, measure, read_part, close_file),
     )
 }
