@@ -31,7 +31,7 @@ def read_told(shell: Shell, config: Config) -> tuple[list[Told], dict[str, str]]
     unread: dict[str, str] = {}
     for name in config.settings.environments if config.chosen is None else (config.name,):
         try:
-            history = make_toolbox(shell.config(environment=name), Hooks(within_s=_WITHIN_S)).deployments.history()
+            history = make_toolbox(shell.choose(config, name), Hooks(within_s=_WITHIN_S)).deployments.history()
         except BackoutError as error:
             unread[name] = str(error)
             continue

@@ -28,7 +28,7 @@ _HEAD = ("ENVIRONMENT", "LIVE", "HEALTH", "FAILED", "GUARD", "DRILL", "WHAT")
 
 def show_all(shell: Shell, config: Config) -> int:
     """Show every environment; return 1 when something is wrong in one, else 7 when one could not be read, else 0."""
-    configs = {name: shell.config(environment=name) for name in config.settings.environments}
+    configs = {name: shell.choose(config, name) for name in config.settings.environments}
     tools: dict[str, Toolbox] = {}
     found: dict[str, Overview | Exception] = {}
     for name, each in configs.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -37,6 +38,9 @@ _BUSY_S = 1.0
 _PAUSE_S = 5.0
 """How soon after any other error; the pause doubles up to `_LONGEST_S`."""
 _LONGEST_S = 30.0
+_SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter: with 200 threads at work, Python's 5 ms are a second until the leases are
+renewed."""
 _APART_S = 0.05
 """Between two environments that are prepared: what is guarded comes first."""
 
@@ -89,11 +93,12 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
     )
     guardings = {
         name: Guarding(
-            shell, name, Shared(journal, accounts, make_hints(number, len(names)), runner), say, ThreadStop()
+            shell, name, Shared(config, journal, accounts, make_hints(number, len(names)), runner), say, ThreadStop()
         )
         for number, name in enumerate(names)
     }
     made = Worker(journal.leases, guardings, say.change)
+    sys.setswitchinterval(_SWITCH_S)
     stop = threading.Event()
     jobs = threading.Thread(target=_run_jobs, args=(shell, runner, made, guardings, stop), name="backout-jobs")
     before = [(each, signal.signal(each, lambda *_: stop.set())) for each in (signal.SIGTERM, signal.SIGINT)]
@@ -228,6 +233,7 @@ class Reporter:
 class Shared(NamedTuple):
     """What the guard of one environment has from its worker."""
 
+    config: Config
     journal: WorkerJournal
     accounts: AccountWatches
     hints: Hints
@@ -337,7 +343,7 @@ class Guarding:
         from backout.cli.support.session import open_session
 
         if self._session is None or self._book is None or self._config is None:
-            config = self._config = self._shell.config()
+            config = self._config = self._shell.choose(self._shared.config, self._name)
             self._book = self._shared.journal.open(config, self._stop)
             self._session = open_session(
                 self._shell, config, "guard", ticks=bool(self._shell.flags.verbose), journal=self._book, stop=self._stop

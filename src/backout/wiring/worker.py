@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 
 class WorkerJournal:
-    """The journal of a worker: one connection to its tables, and a drive of its own for each environment.
+    """The journal of a worker: a drive of its own for each environment, all on one connection to its tables.
+
+    The leases have another one: they are renewed in time, however many environments wait for their turn on that.
 
     No file lock is taken: the expiry of the leases alone decides, also between the workers of one machine. A worker
     that is stopped (SIGSTOP) keeps its locks for ever, and its leases for `lease_s` seconds.
@@ -45,7 +47,10 @@ class WorkerJournal:
         self._store, self._lease_s = open_own_store(config), lease_s
         self._me = _make_holder()
         group = hashlib.sha256("\n".join(sorted(environments)).encode()).hexdigest()[:12]
-        self.leases = WorkerLeases(self._store, self._me, environments, group=group, actor=find_actor(), ttl_s=lease_s)
+        self._own_store = open_own_store(config)
+        self.leases = WorkerLeases(
+            self._own_store, self._me, environments, group=group, actor=find_actor(), ttl_s=lease_s
+        )
 
     def open(self, config: Config, stop: StopRequest) -> StoredJournal:
         """Return the journal for one environment; `duty` is None until its lease is taken."""
@@ -60,8 +65,9 @@ class WorkerJournal:
         )
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._store.close()
+        self._own_store.close()
 
 
 class ListedAccount:

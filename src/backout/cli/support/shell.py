@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -147,6 +148,20 @@ class Shell:
                 f"{variable} is set: this command uses the file {found.places.journal}, not the journal on the server"
             )
             self.output.warn(f"{said} that journal.url_env names, and nobody else sees what it records")
+
+    def choose(self, config: Config, environment: str) -> Config:
+        """Return the configuration of another environment of a file that was read.
+
+        It is read anew only where variables or flags set something: whose they are depends on the environment.
+
+        Raises:
+            ConfigError, UsageError: as `config`.
+        """
+        if config.set_by:
+            return self.config(environment=environment)
+        found = dataclasses.replace(config, chosen=environment, kept={})
+        self._learn(found)
+        return found
 
     def _learn(self, found: Config) -> None:
         """Mask all secrets of this environment before anything of it is printed, stored or sent."""
