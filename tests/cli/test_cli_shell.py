@@ -404,3 +404,27 @@ def test_ctrl_c_is_not_lost_where_python_raises_nothing() -> None:
     """In `__del__`, as in every callback of the interpreter, an error goes nowhere; a Ctrl-C comes again after it."""
     done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+SHOP = """
+[app]
+name = "shop"
+[environments.production]
+platform = { provider = "cloudflare", script = "shop", account_id = "0123456789abcdef0123456789abcdef" }
+criteria = { watch = "10m" }
+[environments.staging]
+platform = { provider = "cloudflare", script = "shop-staging", account_id = "0123456789abcdef0123456789abcdef" }
+criteria = { watch = "5m" }
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"BACKOUT_JOURNAL_PATH": "elsewhere.sqlite"}])
+def test_another_environment_of_a_file_is_as_if_it_was_read_anew(tmp_path: Path, variables: dict[str, str]) -> None:
+    """And is, where a variable set something."""
+    (tmp_path / "backout.toml").write_text(SHOP)
+    shell = make_shell(tmp_path, variables)
+    first = shell.config(environment="production")
+    (tmp_path / "backout.toml").write_text(SHOP.replace("5m", "7m"))
+    chosen = shell.choose(first, "staging")
+    assert (chosen.name, float(chosen.environment.criteria.watch)) == ("staging", 420.0 if variables else 300.0)
+    assert chosen.kept is not first.kept

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,9 +18,12 @@ from journal import toy
 from backout import config
 from backout.errors import Refused
 from backout.journal.rows import JournalUnavailable
+from backout.journal.stop import StopRequest
 from backout.wiring.journal_server import find_shared, refuse_restored
 from backout.wiring.records import open_journal
+from backout.wiring.worker import WorkerJournal
 
+from polling import PATIENCE_S
 from private import write_private
 from scripted_server import refused_url
 
@@ -181,3 +186,18 @@ def test_a_journal_in_a_file_loads_nothing_of_postgres(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", program]
     told = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout.strip() == "[]"
+
+
+def test_a_worker_renews_its_leases_while_an_environment_holds_the_journal(tmp_path: Path, url: str) -> None:
+    """Two hundred environments wait for their turn on one connection; the leases do not wait with them."""
+    made = load(tmp_path, CONFIG, {"BACKOUT_JOURNAL_URL": url})
+    with contextlib.closing(WorkerJournal(made, ["production"])) as journal:
+        book = journal.open(made, StopRequest())
+        assert journal.leases.take(["production"]) == ("production",)
+        renewed: list[frozenset[str]] = []
+        thread = threading.Thread(target=lambda: renewed.append(journal.leases.renew().held), daemon=True)
+        journal.leases.renew()
+        with contextlib.suppress(JournalUnavailable), book._store.write("a long one"):  # the server ends a silent one
+            thread.start()
+            thread.join(PATIENCE_S / 4)
+            assert renewed == [{"production"}]
