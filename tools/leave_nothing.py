@@ -36,19 +36,26 @@ def main(arguments: list[str]) -> int:
 
 def _end_what_is_left() -> None:
     """Tell children to end, those that are handed on by them too, and kill what does not."""
-    told: set[int] = set()
+    told: dict[int, str] = {}
     kill_at = time.monotonic() + _GRACE_S
     while children := _children():
         for pid in children:
             number = signal.SIGKILL if time.monotonic() > kill_at else signal.SIGTERM
             if number == signal.SIGKILL or pid not in told:
-                told.add(pid)
+                told[pid] = _name(pid)
                 os.kill(pid, number)  # a child that ended stays until it is waited for: its number is not reused
         time.sleep(_POLL_S)
         while _waited():
             pass
     if told:
         sys.stderr.write(f"leave_nothing: {len(told)} left running, ended\n")
+        sys.stderr.writelines(f"  {name}\n" for name in told.values())
+
+
+def _name(pid: int) -> str:
+    """Return the beginning of a process's command line."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return ascii(b" ".join(words).decode("utf-8", "replace").strip())[1:-1][:200] or f"process {pid}"
 
 
 def _children() -> list[int]:

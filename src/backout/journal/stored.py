@@ -17,6 +17,7 @@ from backout.journal.rows import JournalUnavailable
 from backout.journal.sqlite_store import make_unreachable_error
 from backout.journal.store import Entry, Roles
 from backout.journal.stored_counts import StoredCounts
+from backout.journal.worker_leases import read_guards
 from backout.model.witness import Witness
 
 if TYPE_CHECKING:
@@ -158,6 +159,10 @@ class StoredJournal(StoredCounts):
     def verify_chain(self) -> ChainReport:
         """Check every event against the hash chain. Raises JournalUnavailable when its tables are damaged."""
         return self._store.verify()
+
+    def read_workers(self) -> dict[str, str]:
+        """Return which worker guards each environment, see `worker_leases.read_guards`."""
+        return read_guards(self._store)
 
     def is_append_only(self) -> bool | None:
         """Return whether this user may only append; None when there is no journal yet."""

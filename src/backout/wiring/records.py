@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.sqlite_store import SqliteStore
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from backout.journal.stored import StoredJournal
     from backout.ports import Holds
 
+_PATIENCE_S: Final = 15.0
+"""How long another process's lock is waited for, and a server that was there before."""
+
 
 def find_actor() -> str:
     """Return the acting user, as user@host."""
@@ -33,7 +36,7 @@ def find_actor() -> str:
 
 def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> StoredJournal:
     """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
-    patience_s = HURRIED_S if hurried else 15.0
+    patience_s = HURRIED_S if hurried else _PATIENCE_S
     if config.settings.journal.url_env is not None:
         from backout.wiring.journal_server import open_journal_on_server, open_store
 
@@ -53,14 +56,13 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
     )
 
 
-def open_own_store(config: Config, *, hurried: bool = False) -> Store:
+def open_own_store(config: Config) -> Store:
     """Return the journal's tables, on a connection that nothing else of this process uses."""
-    patience_s = HURRIED_S if hurried else 15.0
     if config.settings.journal.url_env is not None:
         from backout.wiring.journal_server import open_new_store
 
-        return open_new_store(config, patience_s)
-    return SqliteStore(config.places.journal, SystemClock().now, mask=config.variables.mask, busy_timeout_s=patience_s)
+        return open_new_store(config, _PATIENCE_S)
+    return SqliteStore(config.places.journal, SystemClock().now, mask=config.variables.mask, busy_timeout_s=_PATIENCE_S)
 
 
 def describe_journal(config: Config) -> str:

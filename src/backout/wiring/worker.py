@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from backout.errors import ProviderUnavailable
 from backout.journal.lease import make_own_holder, name_this_machine
 from backout.journal.stored import StoredJournal
-from backout.journal.worker_leases import LEASE_S, WorkerLeases, read_guards
+from backout.journal.worker_leases import LEASE_S, WorkerLeases
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.budget import RESERVE
 from backout.providers.cloudflare.deployment_times import CloudflareDeploymentTimes
@@ -138,7 +138,7 @@ def read_workers(config: Config) -> dict[str, str]:
     Raises:
         JournalUnavailable: the journal cannot be read.
     """
-    return read_guards(open_own_store(config, hurried=True))
+    return open_journal(config, hurried=True).read_workers()
 
 
 def _make_holder() -> Holder:
