@@ -156,3 +156,15 @@ def test_a_forecast_says_that_slow_answers_must_last() -> None:
         slow = found.outlooks[0].detections[-1]
         assert slow.after_s is not None
         assert slow.after_s > 3 * length
+
+
+@pytest.mark.parametrize("rate", [5, 50])
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 6, 8, 9, 12, 40])
+def test_what_stays_slow_is_found_however_slow_it_is(factor: int, rate: float) -> None:
+    """Between twice and forty times as slow: all answers above every usual time are no outage that may pass."""
+    scenario = Scenario(rate=rate, baseline_s=BASELINE_S, watch_s=400, bad=always(latency_factor=factor))
+    outcome = watch(scenario, 5)
+    assert outcome.decision.verdict is Verdict.REGRESSED
+    assert outcome.decision.cause is Cause.LATENCY
+    assert outcome.regressed_s is not None
+    assert outcome.regressed_s <= 80

@@ -35,7 +35,7 @@ SHORT_BASELINE_S = 900.0
 FEW_A_MINUTE = 30.0
 """With fewer requests a minute before, two minutes in which a fifth fails bring no more than a dozen failures."""
 ERROR_POINTS = 16
-LATENCY_POINTS = 5
+LATENCY_POINTS = 6
 _PROBES_WEIGHT = 0.1
 BESIDE_PROBES = 1 - _PROBES_WEIGHT
 """What is left of the other streams' weight where probes are made."""
