@@ -39,10 +39,11 @@ class Against(StrEnum):
     WARM_UP = "the limit during warm-up"
     GRANTED = "the limit for probes"
     EXTREME = "the limit for extreme response times"
+    UNNOTICED = "the limit where all answers are fast"
 
     @property
     def words(self) -> str:
         """Return it as the end of "against 0.2 % ..."."""
-        limits = {each: f"({each})" for each in (Against.WARM_UP, Against.GRANTED, Against.EXTREME)}
+        limits = {each: f"({each})" for each in (Against.WARM_UP, Against.GRANTED, Against.EXTREME, Against.UNNOTICED)}
         told = {Against.BEFORE: "before", Against.BESIDE: "of the old version beside it", **limits}
         return told.get(self, f"by {self}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.detector.wording import count, format_percent
 from backout.analysis.statistics.baseline import FLOOR
 from backout.analysis.statistics.limits import estimate_requests, log_e_below
-from backout.analysis.statistics.quantiles import find_quantile_bucket
+from backout.analysis.statistics.quantiles import UNNOTICED_MS, find_quantile_bucket
 from backout.analysis.statistics.rates import log_e_above
 from backout.model.guard.signals import find_bucket, get_bucket_floor_ms, merge_latency, sum_counts
 from backout.model.guard.verdict import CriterionState
@@ -65,7 +65,8 @@ class Settled:
         p99 = find_quantile_bucket(normal, 1 - _TAIL)
         self._usual_p99_ms = None if p99 is None else get_bucket_floor_ms(p99 + 1)
         never_ms = criteria.latency_never_above_s * 1000
-        usual_ms = never_ms if self._usual_p99_ms is None else self._usual_p99_ms * criteria.latency_p99_at_most
+        p99_ms = self._usual_p99_ms
+        usual_ms = never_ms if p99_ms is None else max(p99_ms, UNNOTICED_MS) * criteria.latency_p99_at_most
         self._limit_ms = min(usual_ms, never_ms)  # what was as slow before is not normal for that
         self._slow_bucket = find_bucket(self._limit_ms)
         self._usual_slow = self._share_slow(normal)

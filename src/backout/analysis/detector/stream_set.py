@@ -19,7 +19,7 @@ from backout.analysis.detector.persistence import (
 from backout.analysis.detector.streams import AGREES, AGREES_ON_LITTLE, Stream
 from backout.analysis.statistics.baseline import FEW_LATENCIES, FLOOR, assume_law
 from backout.analysis.statistics.minute_law import MinuteLaw
-from backout.analysis.statistics.quantiles import TAILS
+from backout.analysis.statistics.quantiles import NAMED, TAILS, is_raised
 from backout.analysis.statistics.rates import LabelTest, log_e_above
 from backout.model.guard.signals import BUCKETS, find_bucket, get_bucket_floor_ms
 from backout.model.guard.verdict import Cause
@@ -206,12 +206,15 @@ def _make_slower_stream(
     by_route: bool,
 ) -> Stream:
     bound = _describe_bound(TAILS[position], edges[position], by_route=by_route)
-    against = Against.BEFORE if isinstance(test, (MinuteLaw, StretchLaw)) else Against.BESIDE
+    is_granted = is_raised(edges, position)
+    before = Against.UNNOTICED if is_granted else Against.BEFORE
+    against = before if isinstance(test, (MinuteLaw, StretchLaw)) else Against.BESIDE
     weight, name = _TAIL_WEIGHTS[position], f"latency above {bound}"
     if persistence is None:
         weight *= _WITHOUT_EXTREMES
     stream = Stream(name, Cause.LATENCY, weight, SLOWER[position], share, against, test, bound=bound)
     stream.stretch_s = get_stretch(persistence)
+    stream.granted = NAMED[position] if is_granted and against is Against.BESIDE else 0.0
     if persistence is not None and stream.measure in LATENCY_ODDS:
         usual = get_usual_share(stream)
         stream.below = BelowTest(usual, multiply_odds(usual, LATENCY_ODDS[stream.measure]))

@@ -64,6 +64,7 @@ class StreamState(TypedDict):
     limit: NotRequired[LimitTestState | None]
     below: NotRequired[BelowTestState | None]
     agrees_at: NotRequired[float]
+    granted: NotRequired[float]
 
 
 @dataclass(slots=True)
@@ -85,6 +86,7 @@ class Stream:
         stretch: number of the open one.
         slow_stretches: how many of those before it were slow.
         below: the bet that it is not too high.
+        granted: the share that the new version may have, whatever the old one beside it has.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Stream:
     slow_stretches: int = 0
     below: BelowTest | None = None
     agrees_at: float = AGREES
+    granted: float = 0.0
 
     def add(
         self,
@@ -193,7 +196,9 @@ class Stream:
 
     @property
     def agrees(self) -> bool:
-        """Whether the old version beside it, where there is one, does not share the trouble."""
+        """Whether it is more than may be, and an old version beside it, where there is one, does not share it."""
+        if self.granted and log_e_above(self.bad, self.total, self.granted) < AGREES:
+            return False
         return self.beside is None or self.beside.log_e() >= self.agrees_at
 
     def evidence(self) -> StreamEvidence:
@@ -244,6 +249,7 @@ class Stream:
             "limit": self.test.state() if isinstance(self.test, LimitTest) else None,
             "below": self.below.state() if self.below is not None else None,
             "agrees_at": self.agrees_at,
+            "granted": self.granted,
         }
 
     @property
@@ -290,4 +296,5 @@ class Stream:
             slow_stretches=state.get("slow_stretches", 0),
             below=BelowTest.from_state(below) if below is not None else None,
             agrees_at=state.get("agrees_at", AGREES),
+            granted=state.get("granted", 0.0),
         )

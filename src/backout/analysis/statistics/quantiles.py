@@ -19,6 +19,12 @@ Thresholds = tuple[int, int, int, int]
 """Buckets; a latency is above a threshold when its bucket is greater."""
 
 _NO_WEIGHTS = (1.0,) * len(TAILS)
+UNNOTICED_MS = 25.0
+"""No threshold lies lower: whether an answer takes 2 ms or 20, nobody notices, and where all take 2 ms, a neighbour on
+the same machine is enough to double them."""
+_UNNOTICED = find_bucket(UNNOTICED_MS)
+NAMED = (0.5, 0.05, 0.01, 0.01)
+"""The share of answers above each threshold, by its name; above twice the p99 are no more than above the p99."""
 
 
 class RouteTimes(Value, frozen=True):
@@ -68,11 +74,44 @@ def find_quantile_bucket(latency: Mapping[int, int], q: float) -> int | None:
 
 
 def find_thresholds(latency: Mapping[int, int]) -> Thresholds | None:
-    """Return the buckets of p50, p95, p99 and twice the p99, None when nothing was measured."""
+    """Return the buckets of p50, p95, p99 and twice the p99, None when nothing was measured.
+
+    None is below `UNNOTICED_MS`.
+
+    >>> find_thresholds({30: 98, 99: 2}), find_thresholds({30: 9}), find_bucket(25.0)
+    ((74, 74, 99, 116), (74, 74, 74, 91), 74)
+    """
     p50, p95, p99 = (find_quantile_bucket(latency, q) for q in (0.5, 0.95, 0.99))
     if p50 is None or p95 is None or p99 is None:
         return None
+    p50, p95, p99 = raise_threshold(p50), raise_threshold(p95), raise_threshold(p99)
     return p50, p95, p99, find_bucket(2 * get_bucket_floor_ms(p99 + 1))
+
+
+def raise_threshold(bucket: int) -> int:
+    """Return the bucket, or that of `UNNOTICED_MS` where it lies lower."""
+    return max(bucket, _UNNOTICED)
+
+
+def is_raised(edges: Thresholds, position: int) -> bool:
+    """Whether a threshold is that of `UNNOTICED_MS`, or a multiple of it."""
+    return edges[min(position, 2)] <= _UNNOTICED
+
+
+def add_granted(above: Sequence[int], edges: Thresholds) -> tuple[float, ...]:
+    """Return (all, above each threshold), where one was raised at least as many as it is named for.
+
+    So the p95 of a version that answers within 2 ms may be `UNNOTICED_MS` in the next one.
+
+    >>> add_granted((100, 2, 2, 2, 0), (74, 74, 99, 116))
+    (100, 50.0, 5.0, 2, 0)
+    """
+    total, *hits = above
+    granted = (
+        max(number, named * total) if is_raised(edges, position) else number
+        for position, (number, named) in enumerate(zip(hits, NAMED, strict=True))
+    )
+    return (total, *granted)
 
 
 def count_above(latency: Mapping[int, int], edges: Thresholds, margin: int = 0) -> tuple[int, int, int, int, int]:

@@ -55,8 +55,8 @@ def find_edges(latencies: Mapping[str, Latency], *, nameless: bool = False) -> d
     Args:
         nameless: whether what has no route's name is compared beside what has: where visitors ask for it.
 
-    >>> find_edges({"/a": {10: 9}, "other": {99: 9}}), find_edges({"other": {10: 9}})
-    ({'/a': (10, 10, 10, 27)}, {'other': (10, 10, 10, 27)})
+    >>> find_edges({"/a": {90: 9}, "other": {99: 9}}), find_edges({"other": {90: 9}})
+    ({'/a': (90, 90, 90, 107)}, {'other': (90, 90, 90, 107)})
     """
     found: dict[str, Thresholds] = {}
     for name, latency in latencies.items():

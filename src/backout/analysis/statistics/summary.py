@@ -19,7 +19,14 @@ from backout.analysis.statistics.baseline import (
     RouteBaseline,
     estimate_law,
 )
-from backout.analysis.statistics.quantiles import TAILS, count_above, find_quantile_bucket, find_thresholds
+from backout.analysis.statistics.quantiles import (
+    TAILS,
+    add_granted,
+    count_above,
+    find_quantile_bucket,
+    find_thresholds,
+    raise_threshold,
+)
 from backout.analysis.statistics.retry_clustering import Bunch, estimate_failures_per_cause, weigh_failures
 from backout.analysis.statistics.route_times import find_edges, list_latencies, weigh_routes
 from backout.model.guard.routes import OTHER, select_nameless
@@ -93,14 +100,14 @@ def _estimate_slower(
     minutes: Mapping[str, Mapping[int, Mapping[int, int]]], edges: Mapping[str, Thresholds]
 ) -> tuple[Law, ...]:
     """Return the laws of the shares above the thresholds of each answer's own route."""
-    counted: dict[int, tuple[int, ...]] = {}
+    counted: dict[int, tuple[float, ...]] = {}
     for name, each in edges.items():
         for minute, latency in minutes[name].items():
-            above = count_above(latency, each)
+            above = add_granted(count_above(latency, each), each)
             known = counted.get(minute)
             counted[minute] = tuple(map(add, known, above)) if known is not None else above
     laws = [
-        estimate_law((Minute(m[k], m[0]) for _, m in sorted(counted.items())), CV_LATENCY, unknown)
+        estimate_law((Minute(m[k], int(m[0])) for _, m in sorted(counted.items())), CV_LATENCY, unknown)
         for k, unknown in enumerate(CV_UNKNOWN, start=1)
     ]
     return tuple(law for law in laws if law is not None)
@@ -178,13 +185,13 @@ def _summarize_route(
     p95 = find_quantile_bucket(merge_counts(histograms.values()), 0.95)
     if p95 is None:
         return None
+    p95 = raise_threshold(p95)
     failures = _Failures(start)
     for second, route in parts:
         failures.add(second, route)
-    slow = [
-        Minute(sum(number for bucket, number in found.items() if bucket > p95), sum(found.values()))
-        for _, found in sorted(histograms.items())
-    ]
+    edges = (p95, p95, p95, p95)
+    above = [add_granted(count_above(found, edges), edges) for _, found in sorted(histograms.items())]
+    slow = [Minute(each[2], int(each[0])) for each in above]
     errors = estimate_law(failures.minutes(per_cause), CV_ERRORS, lasting=True)
     slower = estimate_law(slow, CV_LATENCY, CV_UNKNOWN[1])
     return RouteBaseline(name, errors, p95, slower) if errors and slower else None
