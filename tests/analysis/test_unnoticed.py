@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from values import replace
 
-from backout.analysis.statistics.quantiles import UNNOTICED_MS
 from backout.analysis.statistics.summary import summarize
 from backout.model.guard.signals import RouteCounts, get_bucket_floor_ms
 from backout.model.guard.verdict import Cause, Verdict
 
 from traffic_sim import DEPLOYED_AT, Behaviour, Scenario, Traffic, always, watch
 
+UNNOTICED_MS = 25.0
 FAST = Behaviour(latency_factor=1 / 40)
 """A median of 2 ms, and three answers in a hundred around 6 ms."""
 
