@@ -69,9 +69,9 @@ proof: install
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 pins: .venv/.uv
 	echo 'uv==0.13.9' | $(PIN) - -o requirements/uv.txt
-	$(PIN) pyproject.toml --extra twin --extra database --extra fast --extra worker -o requirements/run.txt
+	$(PIN) pyproject.toml --extra twin --extra database --extra fast --extra worker --extra serve -o requirements/run.txt
 	$(PIN) pyproject.toml -c requirements/run.txt -o requirements/guard.txt # what action.yml installs
-	$(PIN) pyproject.toml --extra twin --extra database --extra fast --extra worker --group dev -o requirements/dev.txt
+	$(PIN) pyproject.toml --extra twin --extra database --extra fast --extra worker --extra serve --group dev -o requirements/dev.txt
 	$(PIN) --group bench -c requirements/dev.txt -o requirements/bench.txt # the peers of benchmarks/
 	$(NPM) install --package-lock-only --silent
 	$(BIN)/python -c 'import json, pathlib; p = pathlib.Path("package-lock.json"); d = json.loads(p.read_text()); [v.pop("funding", None) for v in d["packages"].values()]; p.write_text(json.dumps(d, indent=2) + "\n")'

@@ -22,7 +22,8 @@ from backout.runbook.backup.proof import PROOF_FAILED, PROVED
 from backout.runbook.incident.drills import record_start
 from backout.runbook.worker.job_runner import KIND
 from backout.wiring.records import open_journal
-from backout.wiring.worker_jobs import ConfiguredJobs, JobChild
+from backout.wiring.worker_child import WorkerChild
+from backout.wiring.worker_jobs import ConfiguredJobs
 
 from polling import PATIENCE_S, until
 from private import write_private
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 PARENT = """
 import sys, time
-from backout.wiring.worker_jobs import JobChild
+from backout.wiring.worker_child import WorkerChild
 waits = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
-child = JobChild((sys.executable, "-c", waits), ".", print, "x")
+child = WorkerChild((sys.executable, "-c", waits), ".", print, "x")
 while child.wait(0.1) is None:
     sys.stdout.flush()
 """
@@ -99,7 +100,7 @@ def test_drills_and_guard_only_exclude_each_other(tmp_path: Path) -> None:
 def test_a_job_hears_sigterm_and_its_lines_are_passed_on(tmp_path: Path) -> None:
     heard: list[str] = []
     waits = (sys.executable, "-c", "import time; print('one', flush=True); print(); time.sleep(600)")
-    child = JobChild(waits, str(tmp_path), heard.append, "x")
+    child = WorkerChild(waits, str(tmp_path), heard.append, "x")
     until(lambda: heard == ["one"], PATIENCE_S, "it is at work")
     assert child.wait(0.01) is None
     child.terminate()

@@ -26,6 +26,10 @@ UNTOLD = {
         (f"drill.{what}" for what in ("started", "ended", "failed", "breaks", "broke")),
         "`drill history` tells it",
     ),
+    **dict.fromkeys(
+        (f"request.{what}" for what in ("made", "taken", "ended")),
+        "what was asked for on a page: the run, the hold or the refusal that came of it is told",
+    ),
     "database.unsigned.proved": "a side of an unsigned backup came up: the acceptance of that backup is told",
 }
 

@@ -75,7 +75,8 @@ def list_patterns() -> dict[str, list[Found]]:
             patterns = [Found(each, _list_ways(name, text)) for each in _list_compiled(made)]
             if patterns and re.search(rf"^(?:def )?{name}\b", text, re.MULTILINE):  # and not imported
                 found[f"{place}.{name}"] = patterns
-    for path in sorted(SOURCE.rglob("*.js")):
+    # Scripts of others run in a browser, on pages of ours: what they are is held by their hashes.
+    for path in sorted(path for path in SOURCE.rglob("*.js") if "vendor" not in path.parts):
         if literals := [Found(each, ("search",)) for each in _list_literals(path.read_text(encoding="utf-8"))]:
             found[str(path.relative_to(SOURCE))] = literals
     return found

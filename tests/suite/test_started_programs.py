@@ -22,7 +22,7 @@ ONE_PROCESS = {
     "providers/postgres/server/launcher.py": "the server, tied to us: it ends its own processes",
     "wiring/drills/homes.py": "`ln` and `mv`, and a module of ours with a limit",
     "wiring/drills/visits.py": "a module of ours, tied to us",
-    "wiring/worker_jobs.py": "this program once more, tied to us, which ties what it starts",
+    "wiring/worker_child.py": "this program once more, tied to us, which ties what it starts",
     "wiring/units.py": "systemd-analyze: it reads, and has a limit",
     "providers/events/work.py": "a module of ours, which ends with its input",
 }

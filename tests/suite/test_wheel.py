@@ -63,9 +63,10 @@ def test_the_wheel_holds_the_code_the_application_and_the_lock_file(dist: Path) 
 
 
 def test_the_lock_file_leaves_the_tests_own_parts_out() -> None:
-    """A compiler that only the tests need is no part of what a user installs."""
+    """A compiler, or what judges a page, that only the tests need is no part of what a user installs."""
     packages = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert [name for name, package in packages.items() if package.get("dev")] == [
+        "node_modules/axe-core",
         "node_modules/drizzle-orm",
         "node_modules/typescript",
     ]

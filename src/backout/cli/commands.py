@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("diagnose", "backout.cli.diagnose.group:diagnose", "Name the scenario, what caused it, and the proof."),
         Entry("guard", "backout.cli.guard.guard:guard", "Watch a new deployment; roll back if it regressed."),
         Entry("worker", "backout.cli.worker:worker", "Guard every environment, on any number of machines."),
+        Entry("serve", "backout.cli.serve.group:serve", "Pages behind the notice: what happened, and three buttons."),
         Entry("watch", "backout.cli.watch:watch", "Watch health, errors, response times; it never acts."),
         Entry("rollback", "backout.cli.rollback:rollback", "Go back to the last stable version, or to TARGET."),
         Entry("roll-forward", "backout.cli.roll_forward:roll_forward", "Deploy a fix, and prove it."),

@@ -10,7 +10,7 @@ from backout.cli.runs_asked import abort, approve, pause
 from backout.cli.support.also_back import ALSO_BACK
 from backout.cli.support.glass import BREAK_GLASS
 from backout.cli.support.options import REASON, group, pass_shell
-from backout.cli.support.runs import find_run, make_run_record, open_journal
+from backout.cli.support.runs import find_run, open_journal
 from backout.cli.support.style import Tone
 from backout.errors import UsageError
 from backout.escaping import shorten
@@ -19,6 +19,7 @@ from backout.model.plan import PlanKind
 from backout.model.steps.objects import CompareObjectsStep
 from backout.model.steps.recovery import RecoverReportStep
 from backout.report.decisions import list_decisions
+from backout.report.event_records import make_run_record
 from backout.report.guard.run_end import describe_end
 from backout.report.text import wrap_text
 from backout.report.times import format_ago, format_clock, format_day, format_time
@@ -138,7 +139,7 @@ def show(shell: Shell, *, run: str) -> None:
     journal = open_journal(shell)
     found = find_run(journal, run)
     events = list(journal.events(run=found.id))
-    from backout.cli.support.records import make_event_record, make_plan_record
+    from backout.report.event_records import make_event_record, make_plan_record
 
     payload = (
         make_run_record(found)

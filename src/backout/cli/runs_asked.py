@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.support.options import REASON, command, pass_shell
-from backout.cli.support.runs import find_run, make_run_record, open_journal
+from backout.cli.support.runs import find_run, open_journal
 from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.report.event_records import make_run_record
 from backout.report.times import format_time
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def watch(shell: Shell, *, for_: str | None, every: str) -> int:
     finally:
         stop.restore()
     from backout.cli.support.paint import paint_for
-    from backout.cli.support.records import make_criterion_record
+    from backout.report.event_records import make_criterion_record
 
     record = {
         "type": "result",
@@ -127,7 +127,7 @@ class Screen:
     def show(self, reading: Reading) -> None:
         """Show one reading."""
         from backout.cli.support.paint import paint_for
-        from backout.cli.support.records import make_criterion_record
+        from backout.report.event_records import make_criterion_record
         from backout.report.guard.monitoring import format_line, format_reading, make_reading_record
 
         if self._out.json:

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -18,10 +17,11 @@ from backout.cli.support.labelled import LabelledStream
 from backout.cli.support.options import command, pass_shell
 from backout.cli.support.output import Output
 from backout.cli.support.shell import Shell
+from backout.cli.worker_beside import StatusKeeper, answer_requests, keep_status, run_jobs, taking_ranges
 from backout.errors import BackoutError, Busy, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from backout.cli.support.session import Session
     from backout.config import Config
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from backout.runbook.worker.account_watch import AccountWatches
     from backout.runbook.worker.hints import Hints
     from backout.runbook.worker.job_runner import JobRunner
+    from backout.runbook.worker.request_runner import RequestRunner
     from backout.runbook.worker.worker import Worker
     from backout.wiring.worker import WorkerJournal
 
@@ -77,6 +78,7 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
     from backout.runbook.worker.worker import Worker
     from backout.wiring.worker import WorkerJournal, make_hints, make_watches
     from backout.wiring.worker_jobs import make_job_runner
+    from backout.wiring.worker_requests import make_request_runner
 
     if drills and guard_only:
         raise UsageError("drills are jobs, too", where="--guard-only", hint="backout worker --drills")
@@ -84,34 +86,36 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
     names = _choose(config, only or tuple(filter(None, [config.chosen])))
     say = Reporter(shell.output)
     journal = WorkerJournal(config, names)
+    options = ("--no-commands",) if shell.flags.no_commands else ()
+    requests = make_request_runner(config, journal, say.say_line, options=options)
     runner = None
     if not guard_only:
-        options = ("--no-commands",) if shell.flags.no_commands else ()
         runner = make_job_runner(config, journal, say.job, drills=drills, options=options)
     accounts = make_watches(
         lambda text: say.say_line("worker", text), lambda error: errors.show_unexpected(error, shell.output)
     )
-    guardings = {
-        name: Guarding(
-            shell, name, Shared(config, journal, accounts, make_hints(number, len(names)), runner), say, ThreadStop()
-        )
-        for number, name in enumerate(names)
-    }
+    shared = [
+        Shared(config, journal, accounts, make_hints(number, len(names)), requests, runner)
+        for number in range(len(names))
+    ]
+    guardings = {name: Guarding(shell, name, each, say, ThreadStop()) for name, each in zip(names, shared, strict=True)}
     made = Worker(journal.leases, guardings, say.change)
     sys.setswitchinterval(_SWITCH_S)
     stop = threading.Event()
-    jobs = threading.Thread(target=_run_jobs, args=(shell, runner, made, guardings, stop), name="backout-jobs")
+    beside = _list_beside(shell, config, Work(journal, made, guardings, runner, requests), stop)
     before = [(each, signal.signal(each, lambda *_: stop.set())) for each in (signal.SIGTERM, signal.SIGINT)]
     try:
-        with _listening(listen, made, guardings, runner), _taking_ranges(config, say):
+        with _listening(listen, made, guardings, runner), taking_ranges(config, say.say_line):
             say.change("started", ", ".join(names))
             threading.Thread(target=_prepare, args=(guardings, stop), daemon=True).start()
-            jobs.start()
+            for thread in beside:
+                thread.start()
             made.run(stop)
     finally:
         stop.set()
-        if jobs.ident is not None:
-            jobs.join()
+        for thread in beside:
+            if thread.ident is not None:
+                thread.join()
         for number, handler in before:
             signal.signal(number, handler)
         accounts.close()
@@ -128,54 +132,35 @@ def _prepare(guardings: Mapping[str, Guarding], stop: threading.Event) -> None:
         guarding.prepare()
 
 
-@contextmanager
-def _taking_ranges(config: Config, say: Reporter) -> Iterator[None]:
-    """Take ranges of restores in the block that are spread over several machines, where that is possible."""
-    from backout.extras import EXTRAS
+class Work(NamedTuple):
+    """What a worker does, as its threads need it."""
 
-    if config.settings.journal.url_env is None or not all(map(find_spec, EXTRAS["worker"])):
-        yield
-        return
-    from backout.wiring.tasks import run_tasks
+    journal: WorkerJournal
+    worker: Worker
+    guardings: Mapping[str, Guarding]
+    jobs: JobRunner | None
+    requests: RequestRunner
 
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            run_tasks(config, stop, lambda text: say.say_line("restores", text))
-        except BackoutError as error:
-            say.say_line("restores", f"no ranges of restores are taken: {error}")
-
-    thread = threading.Thread(target=work, name="backout-ranges", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    def list_idle(self) -> set[str]:
+        """Return the environments in which no run is driven here."""
+        return {name for name, each in self.guardings.items() if not each.is_in_run}
 
 
-def _run_jobs(
-    shell: Shell, runner: JobRunner | None, made: Worker, guardings: Mapping[str, Guarding], stop: threading.Event
-) -> None:
-    """Run what is due, until the worker is to stop; the thread of its own in which each job is started."""
-    from backout.runbook.worker.job_runner import LOOK_EVERY_S
+def _list_beside(shell: Shell, config: Config, work: Work, stop: threading.Event) -> list[threading.Thread]:
+    """Return the threads of what is done beside guarding, not started yet."""
+    from backout.journal.stop import ThreadStop
+    from backout.wiring.hooks import Hooks
+    from backout.wiring.toolbox import make_toolbox
 
-    told = ""
-    while runner is not None and not stop.wait(LOOK_EVERY_S):
-        try:
-            if not made.state.trouble:
-                runner.run_due(
-                    made.state.held, lambda: {name for name, each in guardings.items() if not each.is_in_run}, stop
-                )
-            told = ""
-        except BackoutError as error:
-            if error.what != told:
-                errors.show(error, shell.output)
-            told = error.what
-        except Exception as error:  # noqa: BLE001 - a mistake in a job ends no guard
-            errors.show_unexpected(error, shell.output)
-            stop.wait(_LONGEST_S)
+    first = shell.choose(config, next(iter(config.settings.environments)))
+    book = work.journal.open(first, ThreadStop())
+    keeper = StatusKeeper(lambda name: make_toolbox(shell.choose(config, name), Hooks(hurried=True)), book)
+    parts: dict[str, Callable[[], None]] = {
+        "jobs": lambda: run_jobs(shell, work.jobs, work.worker, work.list_idle, stop),
+        "requests": lambda: answer_requests(shell, work.requests, work.worker, stop),
+        "status": lambda: keep_status(shell, keeper, work.worker, stop),
+    }
+    return [threading.Thread(target=part, name=f"backout-{name}") for name, part in parts.items()]
 
 
 def _choose(config: Config, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -237,6 +222,7 @@ class Shared(NamedTuple):
     journal: WorkerJournal
     accounts: AccountWatches
     hints: Hints
+    requests: RequestRunner
     jobs: JobRunner | None = None
 
 
@@ -264,8 +250,10 @@ class Guarding:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no run and no job is under way: it may be given to another worker."""
-        return not self.is_in_run and (self._shared.jobs is None or self._shared.jobs.at_work != self._name)
+        """Whether no run, job or request is under way: it may be given to another worker."""
+        jobs, requests = self._shared.jobs, self._shared.requests
+        is_at_work = self._name in requests.environments or (jobs is not None and jobs.at_work == self._name)
+        return not self.is_in_run and not is_at_work
 
     def prepare(self) -> None:
         """Open the session; what keeps it from being opened is said when the environment is to be guarded."""

@@ -160,6 +160,11 @@ class StoredJournal(StoredCounts):
         """Check every event against the hash chain. Raises JournalUnavailable when its tables are damaged."""
         return self._store.verify()
 
+    def find_newest(self) -> int:
+        """Return the place of the newest event, 0 where there is none. Raises JournalUnavailable."""
+        found = self._store.rows("SELECT seq FROM head")
+        return int(found[0][0]) if found else 0
+
     def read_workers(self) -> dict[str, str]:
         """Return which worker guards each environment, see `worker_leases.read_guards`."""
         return read_guards(self._store)

@@ -40,12 +40,16 @@ class WorkerJournal:
     Args:
         environments: those that it may guard.
         lease_s: how long its leases last without being renewed.
+
+    Attributes:
+        name: of this process, that no other worker has.
     """
 
     def __init__(self, config: Config, environments: Sequence[str], *, lease_s: float = LEASE_S) -> None:
         open_journal(config).close()  # what was recorded while the server was away is merged first
         self._store, self._lease_s = open_own_store(config), lease_s
         self._me = _make_holder()
+        self.name = self._me.host.rpartition("/")[2]
         group = hashlib.sha256("\n".join(sorted(environments)).encode()).hexdigest()[:12]
         self._own_store = open_own_store(config)
         self.leases = WorkerLeases(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError
 from backout.journal.stop import ThreadStop
 from backout.model.drill import DrillPlace
 from backout.model.incident.incident import RunState
-from backout.providers.child import tie_to_parent
-from backout.providers.child_environment import make_module_command, make_team_environment
+from backout.providers.child_environment import make_module_command
 from backout.providers.clock import SystemClock
 from backout.runbook.worker.job_runner import JobRunner
 from backout.runbook.worker.jobs import BACKUP_EVERY_S, Needs, list_jobs
 from backout.wiring.records import find_actor
+from backout.wiring.worker_child import WorkerChild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,13 +111,13 @@ class ConfiguredJobs:
         newest = next(iter(self._journal.runs(environment)), None)
         return newest is not None and newest.state is RunState.RUNNING
 
-    def start(self, job: Job) -> JobChild:
+    def start(self, job: Job) -> WorkerChild:
         """Start the program. Raises BackoutError: it cannot be started."""
         argv = make_module_command(
             "backout", "--config", str(self._config.path.absolute()), "-e", job.environment, "--no-input",
             *self._options, *job.words,
         )  # fmt: skip
-        return JobChild(argv, str(self._config.path.absolute().parent), lambda line: self._say(job, line), job.name)
+        return WorkerChild(argv, str(self._config.path.absolute().parent), lambda line: self._say(job, line), job.name)
 
     def _say(self, job: Job, line: str) -> None:
         text = self._config.variables.mask_text(line)
@@ -135,60 +131,3 @@ def _has_backups(config: Config) -> bool:
         return False
     backup = database.backup
     return backup.store is not None or backup.wal != "off" or config.places.backups.is_dir()
-
-
-class JobChild:
-    """A job at work, see `Child`. When the worker is killed, the kernel kills it too.
-
-    Args:
-        folder: in which it is started.
-        hear: is told each line that it writes, by a thread of its own.
-        name: for that thread.
-
-    Raises:
-        BackoutError: it cannot be started.
-    """
-
-    def __init__(self, argv: tuple[str, ...], folder: str, hear: Callable[[str], None], name: str) -> None:
-        try:
-            self._process = subprocess.Popen(
-                tie_to_parent(argv, signal.SIGKILL),
-                env=make_team_environment(),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # Ctrl-C is the worker's, which tells the job to end
-            )
-        except OSError as error:
-            raise BackoutError(f"this program cannot be started again ({error.strerror})", where=argv[0]) from error
-        self._hear = hear
-        self._reader = threading.Thread(target=self._read, name=f"backout-job-{name}", daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                if line.strip():
-                    self._hear(line.rstrip())
-
-    def wait(self, seconds: float) -> int | None:
-        """Return its exit code, or None when it has not ended within that time."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        self._reader.join(seconds)  # what it left behind may hold the pipe open: that is not waited for longer
-        return code
-
-    def terminate(self) -> None:
-        """Tell it to end (SIGTERM)."""
-        self._process.terminate()
-
-    def kill(self) -> None:
-        """End it at once, if it has not ended."""
-        self._process.kill()
-        self._process.wait()

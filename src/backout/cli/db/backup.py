@@ -145,8 +145,8 @@ def finish(shell: Shell, config: Config, tools: BackupTools, run: Run) -> int:
 
 def _show(shell: Shell, tools: BackupTools, plan: object) -> int:
     from backout.cli.support.paint import paint_for
-    from backout.cli.support.records import make_plan_record
     from backout.model.plan import Plan
+    from backout.report.event_records import make_plan_record
     from backout.report.plans import format_plan
     from backout.runbook.backup.backup import find_retention
 

@@ -193,10 +193,10 @@ def _format_text(shell: Shell, plan: Plan) -> str:
 
 
 def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
-    from backout.cli.support.records import make_plan_record
     from backout.model.steps.base import to_json
     from backout.model.steps.branches import BranchRescueStep
     from backout.model.steps.rescue import RescueStep
+    from backout.report.event_records import make_plan_record
     from backout.runbook.recovery.restoring import foresee
 
     out = session.shell.output

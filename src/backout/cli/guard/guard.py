@@ -14,11 +14,11 @@ from backout.cli.guard.plan import plan
 from backout.cli.guard.replay import replay
 from backout.cli.guard.report import report
 from backout.cli.support.options import group, pass_shell
-from backout.cli.support.records import format_times
 from backout.errors import BackoutError, Interrupted, Refused, UsageError, WorldMoved
 from backout.model.guard.policy import Mode
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.report.event_records import format_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.cli.support.records import make_criterion_record, make_event_record
 from backout.cli.support.style import Tone, measure_width
 from backout.model.guard.probes import NOT_PROVED
 from backout.model.guard.verdict import CriterionState, Verdict
+from backout.report.event_records import make_criterion_record, make_event_record
 from backout.report.guard.monitoring import describe_health
 from backout.report.times import format_clock, format_duration, format_percent, format_time
 

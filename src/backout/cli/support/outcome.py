@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.cli.support.records import make_criterion_record, make_plan_record
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.report.event_records import make_criterion_record, make_plan_record
 from backout.report.times import format_clock, format_time
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""`backout serve`, and the logins and tokens of its pages."""

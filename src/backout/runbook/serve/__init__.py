@@ -1,0 +1,1 @@
+"""What the pages of `backout serve` read, and what is asked for and permitted there."""

@@ -1,0 +1,82 @@
+"""What the pages show of each environment: its status as a worker read it last, and what the journal knows itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.model.value import Value
+from backout.runbook.incident.records import list_incidents
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.incident.incident import Run
+    from backout.model.incident.record import IncidentRecord
+    from backout.model.plan import Json
+    from backout.ports import Checkpoints, Journal, Runs
+
+_RUN: Final = "status"
+STALE_S: Final = 30.0
+"""A status that is older is shown as stale: the worker reads one every ten seconds (with many environments, later)."""
+
+
+class KeptStatus(Value, frozen=True):
+    """The status of an environment, as `backout status --json` has it; `read_at`: Unix seconds."""
+
+    record: Mapping[str, Json]
+    read_at: float
+
+
+class EnvironmentView(Value, frozen=True):
+    """What a page shows of one environment.
+
+    Args:
+        status: None: no worker has ever read it.
+        worker: that guards it, "" for none.
+        run: the newest one, None: there was none yet.
+        incident: the newest one that is open.
+    """
+
+    name: str
+    protected: bool
+    status: KeptStatus | None
+    worker: str
+    run: Run | None
+    incident: IncidentRecord | None
+
+    def is_stale(self, now: float) -> bool:
+        """Whether what the status says is too old to be believed."""
+        return self.status is None or now - self.status.read_at > STALE_S
+
+
+def save_status(checkpoints: Checkpoints, environment: str, record: Mapping[str, object], read_at: float) -> None:
+    """Keep the newest status of an environment; what is kept is no history."""
+    data: dict[str, Any] = {"read_at": read_at, "record": dict(record)}
+    checkpoints.save_checkpoint(_RUN, environment, data)
+
+
+def read_kept_status(checkpoints: Checkpoints, environment: str) -> KeptStatus | None:
+    """Return the newest status that a worker kept, None: there is none, or it is not readable."""
+    found = checkpoints.load_checkpoint(_RUN, environment)
+    if not isinstance(found, dict):
+        return None
+    record, read_at = found.get("record"), found.get("read_at")
+    if not isinstance(record, dict) or not isinstance(read_at, int | float):
+        return None
+    return KeptStatus(record, float(read_at))
+
+
+def read_view(
+    journal: Journal, runs: Runs, checkpoints: Checkpoints, environment: str, *, worker: str, protected: bool
+) -> EnvironmentView:
+    """Return what a page shows of an environment. Raises BackoutError: the journal cannot be read."""
+    known = runs.runs(environment)
+    incidents = list_incidents(journal, runs, environment)
+    return EnvironmentView(
+        environment,
+        protected,
+        read_kept_status(checkpoints, environment),
+        worker,
+        known[0] if known else None,
+        next((each for each in incidents if each.resolved_at is None), None),
+    )

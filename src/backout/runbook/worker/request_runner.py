@@ -1,0 +1,161 @@
+"""Acts on what people ask for on the pages: takes each request once, starts the command for it, records its answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from backout.errors import BackoutError
+from backout.model.action_request import Act, ActionRequest, RequestState
+from backout.runbook.serve.action_requests import FollowedRequests, describe_state, end_request, take_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from backout.model.plan import Json
+    from backout.ports import Clock, Journal
+
+LOOK_EVERY_S: Final = 0.5
+"""How often a worker looks for requests: a person waits for it."""
+MOST_AT_ONCE: Final = 8
+"""Commands that one worker has at work for requests; the others wait, and expire."""
+ENDS_WITHIN_S: Final = 60.0
+_POLL_S: Final = 0.1
+LONGEST: Final = 128
+"""Characters of a target."""
+
+
+class Answering(Protocol):
+    """A command at work for a request, in a process of its own."""
+
+    def wait(self, seconds: float) -> int | None:
+        """Return its exit code, or None when it has not ended within that time."""
+        ...
+
+    def terminate(self) -> None:
+        """Tell it to end (SIGTERM): it stops at the next boundary of a step."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+    def read_answer(self) -> Mapping[str, Json]:
+        """Return what it answered with `--json`, empty where that is nothing of the kind."""
+        ...
+
+
+def make_words(request: ActionRequest) -> tuple[str, ...]:
+    """Return the words of the command that does what is asked for, behind `backout -e ENVIRONMENT`; pure."""
+    why = f"{request.why} (asked for by {request.by}, request {request.id})".strip()
+    confirmed = ("--confirm", request.environment)
+    target = () if not request.target else ("--", request.target)
+    return {
+        Act.PLAN: ("rollback", "--dry-run", *target),
+        Act.ROLLBACK: ("rollback", "-m", why, *confirmed, *target),
+        Act.HOLD: ("hold", "-m", why, *(("--for", request.target) if request.target else ())),
+        Act.UNHOLD: ("unhold", "-m", why),
+        Act.RESUME: ("runs", "resume", "-m", why, *target),
+        Act.UNDO: ("runs", "undo", "-m", why, *confirmed, *target),
+    }[request.act]
+
+
+class RequestRunner:
+    """The requests of one worker; `look` is one thread's.
+
+    Args:
+        start: starts the command for a request. Raises BackoutError: it cannot be started.
+        tell: is told what becomes of a request: (environment, sentence).
+        actor: this worker, by a name that no other has.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        start: Callable[[ActionRequest], Answering],
+        tell: Callable[[str, str], None],
+        *,
+        actor: str,
+    ) -> None:
+        self._journal, self._clock, self._start, self._tell = journal, clock, start, tell
+        self._actor = actor
+        self._followed: dict[str, FollowedRequests] = {}
+        self._at_work: dict[int, threading.Thread] = {}
+        self._environments: dict[int, str] = {}
+
+    @property
+    def environments(self) -> Collection[str]:
+        """Those in which a command is at work for a request."""
+        return frozenset(self._environments.values())
+
+    def look(self, held: Iterable[str], stop: threading.Event) -> None:
+        """Take what waits in the environments that this worker guards, and begin it.
+
+        Requests that another worker took, and which has lost the environment since, are recorded as lost.
+
+        Raises:
+            JournalUnavailable: nothing begins without a record.
+        """
+        self._at_work = {number: thread for number, thread in self._at_work.items() if thread.is_alive()}
+        for name in held:
+            followed = self._followed.setdefault(name, FollowedRequests(self._journal, name))
+            for request in followed.read():
+                if stop.is_set() or len(self._at_work) >= MOST_AT_ONCE:
+                    return
+                self._consider(request, stop)
+
+    def _consider(self, request: ActionRequest, stop: threading.Event) -> None:
+        if request.id in self._at_work:
+            return
+        if request.state is RequestState.TAKEN:
+            end_request(self._journal, request, RequestState.LOST, actor=self._actor)
+            self._tell(request.environment, f"request {request.id} ({request.act}) was lost with {request.taken_by}")
+        elif describe_state(request, self._clock.now()) is RequestState.EXPIRED:
+            end_request(self._journal, request, RequestState.EXPIRED, actor=self._actor)
+            self._tell(request.environment, f"request {request.id} ({request.act}) came too late, nothing is done")
+        elif take_request(self._journal, request, actor=self._actor):
+            thread = threading.Thread(
+                target=self._run, args=(request, stop), name=f"backout-request-{request.id}", daemon=True
+            )
+            self._at_work[request.id] = thread
+            self._environments[request.id] = request.environment
+            thread.start()
+
+    def _run(self, request: ActionRequest, stop: threading.Event) -> None:
+        what = f"request {request.id} ({request.act}, asked for by {request.by})"
+        self._tell(request.environment, f"{what} begins")
+        began_at, code, answer = time.monotonic(), -1, dict[str, "Json"]()
+        try:
+            child = self._start(request)
+            code = _await_end(child, stop)
+            answer = dict(child.read_answer())
+        except BackoutError as error:
+            answer = {"error": "not-started", "message": str(error)}
+            self._tell(request.environment, f"{what} cannot be started: {error.what}")
+        state = RequestState.DONE if code == 0 else RequestState.FAILED
+        self._tell(request.environment, f"{what} ended with {code} after {time.monotonic() - began_at:.1f} s")
+        self._environments.pop(request.id, None)
+        try:
+            end_request(self._journal, request, state, actor=self._actor, exit_code=code, answer=answer)
+        except BackoutError as error:
+            self._tell(request.environment, f"the end of {what} is not recorded: {error.what}")
+
+    def join(self) -> None:
+        """Wait until each command has ended, as its worker was told to."""
+        for thread in self._at_work.values():
+            thread.join()
+
+
+def _await_end(child: Answering, stop: threading.Event) -> int:
+    """Return a command's exit code, once it has ended; in any case it has ended then."""
+    try:
+        while (code := child.wait(_POLL_S)) is None:
+            if stop.is_set():
+                child.terminate()
+                code = child.wait(ENDS_WITHIN_S)
+                break
+    finally:
+        child.kill()
+    return -1 if code is None else code

@@ -1,0 +1,250 @@
+"""What people send: logging in and out, requests, what is asked of a run, and what is said of an incident."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from backout.errors import Refused, UsageError
+from backout.model.action_request import Act
+from backout.model.approval import NOT_PROVABLE, Approver
+from backout.model.incident import record
+from backout.model.login import Permission
+from backout.runbook.incident.case import add_remark
+from backout.runbook.incident.records import list_incidents
+from backout.runbook.serve.action_requests import make_request
+from backout.runbook.serve.logins import SESSION_S
+from backout.web.pages import check_rights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from backout.model.action_request import ActionRequest
+    from backout.model.login import Login
+    from backout.web.pages import Pages
+    from backout.web.sessions import Sessions, Tries
+    from backout.wiring.serve import Site
+
+MOST_WHY: Final = 500
+MOST_TEXT: Final = 4000
+MOST_TARGET: Final = 128
+MOST_KEY: Final = 64
+_MOST_FIELDS: Final = 30
+REMARKS: Final = {"note": record.NOTED, "ack": record.ACKNOWLEDGED, "resolve": record.RESOLVED}
+ASKS: Final = {
+    "approve": Permission.APPROVER,
+    "pause": Permission.OPERATOR,
+    "abort": Permission.OPERATOR,
+}
+"""What is asked of a run in the journal itself, and what it needs; the other requests are a worker's to do."""
+
+
+class Forms:
+    """What is sent by a page."""
+
+    def __init__(self, site: Site, sessions: Sessions, pages: Pages, tries: Tries) -> None:
+        self._site, self._sessions, self._pages, self._tries = site, sessions, pages, tries
+
+    async def show_login(self, request: Request) -> Response:
+        """Show the form that a one-time URL leads to: nothing is used up until it is sent."""
+        offer = request.query_params.get("offer", "")[:200]
+        return self._pages.render("login", None, {"offer": offer, "next": _choose_next(request), "why": ""})
+
+    async def login(self, request: Request) -> Response:
+        """Begin a session, by the secret of a one-time URL."""
+        peer = request.client.host if request.client is not None else ""
+        if not self._tries.may(peer):
+            return self._pages.render(
+                "login", None, {"offer": "", "next": "/", "why": "Too many attempts: wait a minute."}, 429
+            )
+        form = await _read_form(request)
+        try:
+            secret, _login = await run_in_threadpool(self._site.logins.use_offer, form.get("offer", ""))
+        except Refused as error:
+            return self._pages.render("login", None, {"offer": "", "next": "/", "why": f"{error.what}."}, 403)
+        answer = RedirectResponse(_keep_path(form.get("next", "/")), 303)
+        answer.set_cookie(
+            self._sessions.cookie,
+            secret,
+            max_age=int(SESSION_S),
+            httponly=True,
+            samesite="lax",
+            secure=self._sessions.secure,
+        )
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        """End the session."""
+        login = await self._pages.find_login(request)
+        if login.via == "url":
+            await run_in_threadpool(self._site.logins.end, login)
+        answer = RedirectResponse("/login", 303)
+        answer.delete_cookie(self._sessions.cookie)
+        return answer
+
+    async def make_request(self, request: Request) -> Response:
+        """Record a request for the worker, and show it."""
+        name = request.path_params["environment"]
+        login = await self._find(request, name, Permission.OPERATOR)
+        form = await _read_form(request)
+        made = await run_in_threadpool(record_request, self._site, login, name, form)
+        return RedirectResponse(f"/env/{name}/requests/{made.id}", 303)
+
+    async def ask(self, request: Request) -> Response:
+        """Ask something of a run: in the journal where nothing else is needed, of the worker otherwise."""
+        name, run = request.path_params["environment"], request.path_params["run"]
+        login = await self._find(request, name, Permission.OPERATOR)
+        form = await _read_form(request)
+        what = form.get("what", "")
+        if what in ("resume", "undo"):
+            made = await run_in_threadpool(
+                record_request, self._site, login, name, {**form, "act": what, "target": run}
+            )
+            return RedirectResponse(f"/env/{name}/requests/{made.id}", 303)
+        await run_in_threadpool(ask_of_run, self._site, login, name, run, form)
+        return RedirectResponse(f"/env/{name}/run/{run}", 303)
+
+    async def add_remark(self, request: Request) -> Response:
+        """Write a note, an acknowledgement or a resolution into an incident."""
+        name, incident = request.path_params["environment"], request.path_params["incident"]
+        login = await self._find(request, name, Permission.OPERATOR)
+        form = await _read_form(request)
+        await run_in_threadpool(write_remark, self._site, login, name, incident, form)
+        return RedirectResponse(_keep_path(form.get("next") or f"/env/{name}/incident/{incident}"), 303)
+
+    async def _find(self, request: Request, environment: str, needed: Permission) -> Login:
+        login = await self._pages.find_login(request)
+        check_rights(login, needed, environment)
+        return login
+
+
+def record_request(site: Site, login: Login, environment: str, form: Mapping[str, str]) -> ActionRequest:
+    """Record a request that a login may make.
+
+    Raises:
+        Refused: its environment is protected, and its name was not typed; or a second person would have to approve.
+        UsageError: it is none, or lacks its reason.
+    """
+    from backout.wiring.worker_requests import check_target_text
+
+    site.choose(environment)
+    try:
+        act = Act(form.get("act", ""))
+    except ValueError:
+        raise UsageError(f"that cannot be asked for; {', '.join(Act)} can", where="act") from None
+    why, target = _read_why(form, required=act.changes), form.get("target", "").strip()
+    check_target_text(act, target)
+    if act.changes and site.choose(environment).protected and form.get("confirm", "").strip() != environment:
+        raise Refused(f"type {environment} to confirm: it is protected", where="confirm")
+    if act in (Act.ROLLBACK, Act.UNDO):
+        check_second_person(site, environment)
+    key = form.get("key", "").strip() or secrets.token_hex(8)
+    if len(key) > MOST_KEY:
+        raise UsageError(f"a key has at most {MOST_KEY} characters", where="key")
+    return make_request(
+        site.journal,
+        environment,
+        act,
+        key=f"{login.via}:{login.name}:{key}",
+        by=login.name,
+        target=target,
+        why=why,
+        actor=make_actor(site, login),
+    )
+
+
+def ask_of_run(site: Site, login: Login, environment: str, run: str, form: Mapping[str, str]) -> None:
+    """Ask something of a run that the journal alone decides.
+
+    Raises:
+        HTTPException (403): the login may not.
+        Refused: the run is not in the state for it, or its plan is not the one that was shown.
+        UsageError: there is no such run, or that cannot be asked.
+    """
+    what = form.get("what", "")
+    needed = ASKS.get(what)
+    if needed is None:
+        raise UsageError(f"that cannot be asked of a run; {', '.join(ASKS)} can", where="what")
+    check_rights(login, needed, environment)
+    found = site.open_journal(environment).find(run)
+    if found is None or found.id != run or found.environment.partition("/")[0] != environment:
+        raise UsageError(f"there is no run {run!r}", where=environment)
+    why = _read_why(form, required=True)
+    if what == "approve":
+        if form.get("plan_hash", "") != found.plan.hash:
+            raise Refused("the plan is not the one that you were shown: look at it again", where=run)
+        check_second_person(site, environment)
+    site.open_journal(environment).ask(found.id, what, actor=make_actor(site, login), reason=why)
+
+
+def check_second_person(site: Site, environment: str) -> None:
+    """Raise Refused where a second person has to approve: who asks and who approves here is one role of the journal."""
+    rule = site.choose(environment).environment.approval_rule()
+    if rule is not None and rule.by is Approver.SECOND_PERSON:
+        raise Refused(
+            f"{NOT_PROVABLE}: these pages write with one role of the journal's database, whoever uses them",
+            where=environment,
+            hint="type it in a terminal, with a role of your own: docs/team.md",
+        )
+
+
+def write_remark(site: Site, login: Login, environment: str, incident: str, form: Mapping[str, str]) -> None:
+    """Write what a person says of an incident. Raises UsageError: there is none, or nothing is said."""
+    kind = REMARKS.get(form.get("kind", ""))
+    if kind is None:
+        raise UsageError(f"that cannot be written; {', '.join(REMARKS)} can", where="kind")
+    text = form.get("text", "").strip()
+    if kind == record.NOTED and not text:
+        raise UsageError("a note needs a text", where="text")
+    if len(text) > MOST_TEXT:
+        raise UsageError(f"a text has at most {MOST_TEXT} characters", where="text")
+    found = next(
+        (each for each in list_incidents(site.journal, site.journal, environment) if each.id == incident), None
+    )
+    if found is None:
+        raise UsageError(f"there is no incident {incident!r}", where=environment)
+    add_remark(site.open_records(environment, make_actor(site, login)), found, kind, site.mask(text))
+
+
+def make_actor(site: Site, login: Login) -> str:
+    """Return who acts, as the journal's events name it: the login, and where it came in."""
+    return f"{login.name} (by {site.actor})"
+
+
+def _read_why(form: Mapping[str, str], *, required: bool) -> str:
+    why = " ".join(form.get("why", "").split())
+    if required and not why:
+        raise UsageError("say why: it is recorded", where="why")
+    if len(why) > MOST_WHY:
+        raise UsageError(f"a reason has at most {MOST_WHY} characters", where="why")
+    return why
+
+
+async def _read_form(request: Request) -> Mapping[str, str]:
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise HTTPException(415, "send a form: application/x-www-form-urlencoded")
+    try:
+        text = (await request.body()).decode()
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
+    except ValueError:
+        raise HTTPException(400, "that is no form") from None
+
+
+def _choose_next(request: Request) -> str:
+    return _keep_path(request.query_params.get("next", "/"))
+
+
+def _keep_path(address: str) -> str:
+    """Return a path of ours, "/" for anything that leads elsewhere."""
+    parts = urlsplit(address)
+    is_ours = (
+        not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))
+    )
+    return address if is_ours else "/"

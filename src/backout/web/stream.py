@@ -1,0 +1,183 @@
+"""The event stream: what is open on screens is read and drawn once for all who look at the same with like rights.
+
+A message is the live part of a page, whole: who was away for a while misses nothing by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+
+from backout.errors import BackoutError
+from backout.model.login import Permission
+from backout.web import content
+from backout.web.pages import check_rights
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from backout.model.login import Login
+    from backout.web.pages import Pages
+    from backout.web.sessions import Sessions
+    from backout.wiring.serve import Site
+
+LOOK_EVERY_S: Final = 0.5
+"""How often the journal is asked whether anything is new."""
+DRAW_EVERY_S: Final = 2.0
+"""How often the pages are drawn while nothing is: what a worker keeps beside the journal is no event."""
+CHECK_EVERY_S: Final = 15.0
+"""How often it is looked whether a login still counts; a sign of life is sent as often."""
+MOST_CLIENTS: Final = 1000
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """What a stream shows: the kind of page, the environment, and which of its kind; "" where there is none."""
+
+    kind: str
+    environment: str = ""
+    which: str = ""
+
+
+class Topic(NamedTuple):
+    """A page as people with the same rights see it."""
+
+    place: Place
+    role: Permission
+    environments: tuple[str, ...]
+
+
+class Stream:
+    """The streams of all clients; of one event loop.
+
+    Attributes:
+        clients: how many there are.
+    """
+
+    def __init__(self, site: Site, sessions: Sessions, pages: Pages) -> None:
+        self._site, self._sessions, self._pages = site, sessions, pages
+        self._waiting: dict[Topic, set[asyncio.Queue[bytes]]] = {}
+        self._logins: dict[Topic, Login] = {}
+        self._last: dict[Topic, bytes] = {}
+        self.clients = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer with the stream of one page. Raises HTTPException (503): too many are open."""
+        place = _parse_place(str(request.path_params["place"]))
+        login = await self._pages.find_login(request)
+        if place.environment:
+            check_rights(login, Permission.VIEWER, place.environment)
+        if self.clients >= MOST_CLIENTS:
+            raise HTTPException(503, "too many streams are open")
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(self._send(request, place, login), media_type="text/event-stream", headers=headers)
+
+    async def _send(self, request: Request, place: Place, login: Login) -> AsyncIterator[bytes]:
+        topic = Topic(place, login.role, login.environments)
+        queue: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._waiting.setdefault(topic, set()).add(queue)
+        self._logins[topic] = login
+        self.clients += 1
+        try:
+            yield b"retry: 2000\n\n"
+            yield self._last.get(topic) or await self._draw(topic)
+            while True:
+                try:
+                    yield await asyncio.wait_for(queue.get(), CHECK_EVERY_S)
+                except TimeoutError:
+                    yield b": alive\n\n"
+                if not await self._still_counts(request):
+                    return
+        finally:
+            self.clients -= 1
+            waiting = self._waiting[topic]
+            waiting.discard(queue)
+            if not waiting:
+                del self._waiting[topic]
+                self._logins.pop(topic, None)
+                self._last.pop(topic, None)
+
+    async def _still_counts(self, request: Request) -> bool:
+        with contextlib.suppress(BackoutError):
+            return await run_in_threadpool(self._sessions.find, request) is not None
+        return True  # the journal is away: what was drawn last stays, and gets old visibly
+
+    async def run(self) -> None:
+        """Read and draw what is looked at, until it is cancelled."""
+        seen, drawn_at = -1, 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if not self._waiting:
+                continue
+            try:
+                newest = await run_in_threadpool(self._site.journal.find_newest)
+                if newest == seen and loop.time() - drawn_at < DRAW_EVERY_S:
+                    continue
+                seen, drawn_at = newest, loop.time()
+                for topic in list(self._waiting):
+                    await self._draw(topic)
+            except BackoutError as error:
+                _LOG.warning("the pages are not kept up to date: %s", error)
+            except Exception:  # noqa: BLE001 - a mistake in one page ends no stream
+                _LOG.exception("a mistake in backout itself, in a stream")
+
+    async def _draw(self, topic: Topic) -> bytes:
+        """Draw a page and give it to everybody who looks at it; return the message."""
+        login = self._logins[topic]
+        part = await run_in_threadpool(self._read, topic.place, login)
+        message = make_message(part)
+        if message != self._last.get(topic):
+            self._last[topic] = message
+            for queue in self._waiting.get(topic, ()):
+                if queue.full():  # a client that is slow gets the newest, and not all that it missed
+                    queue.get_nowait()
+                queue.put_nowait(message)
+        return message
+
+    def _read(self, place: Place, login: Login) -> str:
+        site = self._site
+        found: content.Content
+        if place.kind == "environments":
+            found = content.show_environments(site, login)
+        elif place.kind == "environment":
+            found = content.show_environment(site, login, place.environment)
+        elif place.kind == "request":
+            found = content.show_request(site, login, place.environment, int(place.which))
+        elif place.kind == "run":
+            found = content.show_run(site, login, place.environment, place.which)
+        else:
+            found = content.show_incident(site, login, place.environment, place.which)
+        return self._pages.render_part("incident" if place.kind == "run" else place.kind, login, found)
+
+
+def make_message(text: str) -> bytes:
+    r"""Return a message of an event stream, without a name: htmx puts it in the place of what was there.
+
+    >>> make_message("<p>a\nb</p>")
+    b'data: <p>a\ndata: b</p>\n\n'
+    """
+    return ("".join(f"data: {line}\n" for line in text.splitlines()) + "\n").encode()
+
+
+def _parse_place(path: str) -> Place:
+    """Return what a stream's address asks for. Raises HTTPException (404): there is nothing of the kind."""
+    parts = path.split("/")
+    if parts == ["environments"]:
+        return Place("environments")
+    if len(parts) == 2 and parts[0] == "environment":
+        return Place("environment", parts[1])
+    if len(parts) == 3 and parts[0] in ("request", "run", "incident"):
+        if parts[0] == "request" and not parts[2].isdecimal():
+            raise HTTPException(404)
+        return Place(*parts)
+    raise HTTPException(404)

@@ -1,0 +1,57 @@
+"""The templates, what they may call, and the addresses of static files, which change with their content."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from backout.report.times import format_ago, format_clock, format_day, format_duration, format_time
+
+if TYPE_CHECKING:
+    from backout.wiring.serve import Site
+
+_HERE: Final = Path(__file__).parent
+_DIGITS: Final = 12
+
+
+def make_templates(site: Site) -> Environment:
+    """Return the templates: every value is escaped, and one that is missing is an error."""
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(
+        application=site.config.settings.app.name, asset=make_asset_address, now=site.clock.now, moment=format_moment
+    )
+    made.filters.update(ago=_format_ago, clock=format_clock, day=format_day, duration=format_duration)
+    return made
+
+
+def format_moment(at: float, now: float) -> Markup:
+    """Return a moment as an element: how long ago, which a script keeps true; UTC in full as its title."""
+    full = f"{format_day(at)} {format_clock(at)} UTC"
+    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(
+        format_time(at), full, format_ago(at, now)
+    )
+
+
+def _format_ago(at: float, now: float) -> str:
+    return format_ago(at, now)
+
+
+def make_asset_address(name: str) -> str:
+    """Return the address of a static file; browsers keep it for ever, and another content has another address."""
+    return f"/static/{name}?v={_hash_asset(name)}"
+
+
+@lru_cache
+def _hash_asset(name: str) -> str:
+    return hashlib.sha256((_HERE / "static" / name).read_bytes()).hexdigest()[:_DIGITS]

@@ -1,0 +1,112 @@
+"""What the pages read and write, from a configuration: the journal, and nothing that needs a platform's token."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.errors import UsageError
+from backout.providers.clock import SystemClock
+from backout.runbook.incident.case import IncidentRecords
+from backout.runbook.serve.logins import Logins
+from backout.runbook.serve.overviews import read_view
+from backout.wiring.helps import list_helps, make_commit_url
+from backout.wiring.records import find_actor, open_journal, open_reports
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.journal.stored import StoredJournal
+    from backout.runbook.serve.overviews import EnvironmentView
+
+
+def open_logins(config: Config) -> Logins:
+    """Return the logins of a configuration's journal."""
+    first = next(iter(config.settings.environments))
+    return Logins(open_journal(replace(config, chosen=first)), SystemClock(), actor=find_actor())
+
+
+class Site:
+    """Everything behind the pages; for several threads.
+
+    Args:
+        config: without secrets, and without an environment that is chosen.
+
+    Attributes:
+        journal: of all environments.
+        logins: who may use the pages.
+        environments: their names, in the order of the file.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.environments = tuple(config.settings.environments)
+        self.clock = SystemClock()
+        self.journal = open_journal(replace(config, chosen=self.environments[0]))
+        self.actor = f"backout serve, {find_actor()}"
+        self.logins = Logins(self.journal, self.clock, actor=self.actor)
+        self._journals: dict[str, StoredJournal] = {}
+        self._lock = threading.Lock()
+        self._configs = {name: replace(config, chosen=name, kept={}) for name in self.environments}
+
+    def choose(self, environment: str) -> Config:
+        """Return the configuration of an environment. Raises UsageError: there is none of that name."""
+        found = self._configs.get(environment)
+        if found is None:
+            raise UsageError(f"there is no environment {environment!r}", hint="backout config show")
+        return found
+
+    def open_journal(self, environment: str) -> StoredJournal:
+        """Return the journal as one environment's rules have it: what is asked of its runs goes by them."""
+        config = self.choose(environment)
+        with self._lock:
+            found = self._journals.get(environment)
+            if found is None:
+                found = self._journals[environment] = open_journal(config)
+            return found
+
+    def mask(self, text: str) -> str:
+        """Return a text that a person typed without what looks like a secret; none is known here by its value."""
+        return self.config.variables.mask_text(text)
+
+    def read_views(self, names: tuple[str, ...]) -> tuple[EnvironmentView, ...]:
+        """Return what the pages show of these environments. Raises BackoutError: the journal cannot be read."""
+        workers = self.journal.read_workers()
+        return tuple(
+            read_view(
+                self.journal,
+                self.journal,
+                self.journal,
+                name,
+                worker=workers.get(name, ""),
+                protected=self.choose(name).protected,
+            )
+            for name in names
+        )
+
+    def open_records(self, environment: str, actor: str) -> IncidentRecords:
+        """Return the incidents of an environment, as read and written here: no channel is told from here.
+
+        Args:
+            actor: who writes.
+        """
+        config = self.choose(environment)
+        return IncidentRecords(
+            environment=environment,
+            actor=actor,
+            clock=self.clock,
+            journal=self.journal,
+            runs=self.journal,
+            counts=self.journal,
+            checkpoints=self.journal,
+            reports=open_reports(config),
+            protected=config.protected,
+            critical_from=config.settings.incidents.critical_from,
+            helps=list_helps(config),
+            commit_url=make_commit_url(config),
+        )
+
+    def close(self) -> None:
+        """Close the journal."""
+        for each in (self.journal, *self._journals.values()):
+            each.close()
