@@ -87,3 +87,33 @@ def test_verify_names_the_first_event_that_somebody_changed(old: Path) -> None:
     assert (broken.code, json.loads(broken.out)["broken_at"]) == (1, 2)
     journal = old / ".backout" / "journal.sqlite"
     assert f"mv {journal} {journal}.changed" in broken.err
+
+
+def test_log_lists_the_newest_events_in_their_order(old: Path) -> None:
+    """Of all environments or one, by kind and time; what steps record on their way only when it is asked for."""
+    with contextlib.closing(SqliteJournal(old / ".backout" / "journal.sqlite", SystemClock())) as journal:
+        journal.note("staging", "incident.noted", "4", {"id": "i", "text": "looks\x1b[31m well"}, actor="ada")
+        journal.note("", "token.issued", "5", {"name": "ci"}, actor="ops")
+        journal.note("staging", "step.progress", "6", {"seen": 1}, actor="ops")
+    whole = backout(old, "audit", "log", "--json")
+    assert whole.code == 0, whole.err
+    events = json.loads(whole.out)["events"]
+    assert [(each["seq"], each["environment"], each["kind"]) for each in events] == [
+        (1, "production", "x.clean"), (2, "production", "x.plain"), (3, "production", "x.encoded"),
+        (4, "staging", "incident.noted"), (5, None, "token.issued"),
+    ]  # fmt: skip
+    assert events[4]["data"]["name"] == "ci"
+    assert events[4]["writer"] is None
+
+    def list_kinds(*options: str) -> list[str]:
+        return [each["kind"] for each in json.loads(backout(old, "audit", "log", "--json", *options).out)["events"]]
+
+    assert list_kinds("--limit", "2") == ["incident.noted", "token.issued"]
+    assert list_kinds("--kind", "x.*", "--limit", "1") == ["x.encoded"]
+    assert list_kinds("--kind", "step.progress") == ["step.progress"]
+    assert list_kinds("--since", "1h") == [each["kind"] for each in events]
+    told = backout(old, "audit", "log", "-e", "production")
+    assert "x.plain" in told.out
+    assert "incident.noted" not in told.out
+    assert "\x1b" not in backout(old, "audit", "log").out
+    assert backout(old, "audit", "log", "--since", "soon").code == 2, "no time"

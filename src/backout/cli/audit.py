@@ -93,6 +93,33 @@ def archive(shell: Shell, *, before: str, to: Path) -> int:
     return make_archive(shell, shell.config(), before, to)
 
 
+@audit.command(
+    "log",
+    short_help="List the events as they were written.",
+    epilog="""
+Examples:
+  backout audit log                            # the newest hundred, of every environment
+  backout audit log -e production --since 24h
+  backout audit log --kind "request.*"         # what was asked for on the pages
+""",
+)
+@click.option("--since", metavar="TIME", help="Start of the period (24h, 7d, or a time).")
+@click.option("--kind", metavar="KIND", help='Of this kind only ("login.started"), or of a family ("token.*").')
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most this many, the newest."
+)
+@pass_shell
+def log(shell: Shell, *, since: str | None, kind: str | None, limit: int) -> int:
+    """List the newest events of the journal, oldest first: runs and their steps, approvals, notes, logins, requests.
+
+    BY is who did it, as that process says; with a journal on Postgres `--json` also has the role that wrote it, as its
+    server says. What a step records on its way is listed only with its kind, `step.progress`.
+    """
+    from backout.cli.audit_log import show_log
+
+    return show_log(shell, since=since, kind=kind, limit=limit)
+
+
 @audit.command("scrub", short_help="List the events that hold a secret known now.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only look: it can do nothing else.")
 @click.option("--ask-source", is_flag=True, help="Also ask the configured source of secrets when that is a program.")

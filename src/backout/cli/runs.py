@@ -175,12 +175,13 @@ def _format_text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> st
         sign = style.badge(step.title, Tone.GOOD) if number in done else style.dim(f"- {step.title}")
         lines.append(f"  {number + 1}. {sign}")
     lines.append("")
-    rows = [(format_clock(e.at), e.kind, "" if e.step is None else str(e.step + 1), _describe_event(e)) for e in events]
+    rows = [(format_clock(e.at), e.kind, "" if e.step is None else str(e.step + 1), describe_event(e)) for e in events]
     lines.append(shell.output.table(("UTC", "EVENT", "STEP", "WHAT"), rows, whole=True))
     return "\n".join(lines)
 
 
-def _describe_event(event: Event) -> str:
+def describe_event(event: Event) -> str:
+    """Return what an event says, as far as that fits a line."""
     if event.kind == "run.submitted":
         return shorten(str(event.data.get("reason") or ""))
     told = ((key, value) for key, value in event.data.items() if _says_something(key, value))

@@ -55,9 +55,9 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
 
     config = shell.config()
     now = clock.now()
-    moment = None if at is None else _parse_moment(at, now, "--at")
+    moment = None if at is None else parse_moment(at, now, "--at")
     begin = (
-        _parse_moment(since, now, "--since")
+        parse_moment(since, now, "--since")
         if since is not None
         else now - DAY_S
         if moment is None
@@ -83,8 +83,12 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
         shell.output.next(f"backout runs show {run}", f"backout incident list -e {config.name}")
 
 
-def _parse_moment(text: str, now: float, flag: str) -> float:
-    """Return the time that was typed; an hour means the last such one: at one o'clock, "03:00" is yesterday's."""
+def parse_moment(text: str, now: float, flag: str) -> float:
+    """Return the time that was typed; an hour means the last such one: at one o'clock, "03:00" is yesterday's.
+
+    Raises:
+        UsageError: it is none, or lies in the future.
+    """
     from backout.config.scalars import Duration
     from backout.plan.target import parse_time
 
