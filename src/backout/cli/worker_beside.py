@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 _PAUSE_S: Final = 30.0
 """After a mistake in backout itself."""
 STATUS_EVERY_S: Final = 10.0
-"""How old the status of a quiet environment gets; with many environments older, see `_APART_S`."""
+"""How old the status gets of an environment that somebody looks at; of many, older, see `_APART_S`."""
+UNSEEN_EVERY_S: Final = 600.0
+"""The same while nobody does and nothing happens: each look is a few calls of an API that counts them."""
 _APART_S: Final = 3.0
-"""Between two quiet environments of one worker: each look is a few calls of an API that counts them."""
+"""Between two environments that are looked at."""
 _SOON_S: Final = 1.0
 """How soon after an event of an environment its status is read again."""
 
@@ -115,13 +117,25 @@ class StatusKeeper:
         for event in self._book.events(after=self._after):
             self._after = event.seq
             self._news.add(event.environment.partition("/")[0])
-        every_s, now = max(STATUS_EVERY_S, _APART_S * len(held)), time.monotonic()
-        due = [name for name in held if name in self._news or now - self._read_at.get(name, 0.0) >= every_s]
+        due = self._list_due(held)
         if due:
             name = min(due, key=lambda each: self._read_at.get(each, 0.0))
             self._news.discard(name)
             self._keep(name)
             self._read_at[name] = time.monotonic()
+
+    def _list_due(self, held: tuple[str, ...]) -> list[str]:
+        from backout.runbook.serve.overviews import VIEWED_S, read_viewed
+
+        viewed, clock, now = read_viewed(self._book), time.time(), time.monotonic()
+        seen = {name for name in held if clock - viewed.get(name, 0.0) < VIEWED_S}
+        every_s = max(STATUS_EVERY_S, _APART_S * len(seen))
+        waits_s = {name: every_s if name in seen else UNSEEN_EVERY_S for name in held}
+        return [
+            name
+            for name in held
+            if name in self._news or name not in self._read_at or now - self._read_at[name] >= waits_s[name]
+        ]
 
     def _keep(self, name: str) -> None:
         from backout.cli.status_look import read_status

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from backout.errors import UsageError
+from backout.errors import BackoutError, UsageError
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.case import IncidentRecords
 from backout.runbook.serve.logins import Logins
-from backout.runbook.serve.overviews import read_view
+from backout.runbook.serve.overviews import note_viewed, read_view
 from backout.wiring.helps import list_helps, make_commit_url
 from backout.wiring.records import find_actor, open_journal, open_reports
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stored import StoredJournal
     from backout.runbook.serve.overviews import EnvironmentView
+
+_NOTE_EVERY_S: Final = 10.0
 
 
 def open_logins(config: Config) -> Logins:
@@ -47,6 +50,7 @@ class Site:
         self.logins = Logins(self.journal, self.clock, actor=self.actor)
         self._journals: dict[str, StoredJournal] = {}
         self._lock = threading.Lock()
+        self._viewed: dict[str, float] = {}
         self._configs = {name: replace(config, chosen=name, kept={}) for name in self.environments}
 
     def choose(self, environment: str) -> Config:
@@ -71,6 +75,7 @@ class Site:
 
     def read_views(self, names: tuple[str, ...]) -> tuple[EnvironmentView, ...]:
         """Return what the pages show of these environments. Raises BackoutError: the journal cannot be read."""
+        self._note_viewed(names)
         workers = self.journal.read_workers()
         return tuple(
             read_view(
@@ -83,6 +88,16 @@ class Site:
             )
             for name in names
         )
+
+    def _note_viewed(self, names: tuple[str, ...]) -> None:
+        """Have a worker keep these environments fresh; a journal that takes nothing now is read all the same."""
+        now = self.clock.now()
+        with self._lock:
+            if all(now - self._viewed.get(name, 0.0) < _NOTE_EVERY_S for name in names):
+                return
+            self._viewed.update(dict.fromkeys(names, now))
+        with suppress(BackoutError):
+            note_viewed(self.journal, names, now)
 
     def open_records(self, environment: str, actor: str) -> IncidentRecords:
         """Return the incidents of an environment, as read and written here: no channel is told from here.

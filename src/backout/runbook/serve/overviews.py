@@ -8,7 +8,7 @@ from backout.model.value import Value
 from backout.runbook.incident.records import list_incidents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from backout.model.incident.incident import Run
     from backout.model.incident.record import IncidentRecord
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from backout.ports import Checkpoints, Journal, Runs
 
 _RUN: Final = "status"
+_VIEWED: Final = "viewed"
+VIEWED_S: Final = 60.0
+"""So long after somebody looked at an environment its status is kept fresh."""
 STALE_S: Final = 30.0
 """A status that is older is shown as stale: the worker reads one every ten seconds (with many environments, later)."""
 
@@ -64,6 +67,20 @@ def read_kept_status(checkpoints: Checkpoints, environment: str) -> KeptStatus |
     if not isinstance(record, dict) or not isinstance(read_at, int | float):
         return None
     return KeptStatus(record, float(read_at))
+
+
+def note_viewed(checkpoints: Checkpoints, environments: Iterable[str], now: float) -> None:
+    """Note that somebody looks at these environments; of two that note it at once, one may be forgotten for a while."""
+    known = {name: at for name, at in read_viewed(checkpoints).items() if now - at < VIEWED_S}
+    data: dict[str, Json] = {**known, **dict.fromkeys(environments, now)}
+    checkpoints.save_checkpoint(_VIEWED, "all", data)
+
+
+def read_viewed(checkpoints: Checkpoints) -> dict[str, float]:
+    """Return when somebody last looked at each environment, Unix seconds."""
+    found = checkpoints.load_checkpoint(_VIEWED, "all")
+    known = found if isinstance(found, dict) else {}
+    return {name: float(at) for name, at in known.items() if isinstance(at, int | float)}
 
 
 def read_view(
