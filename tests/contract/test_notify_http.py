@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from backout.model.incident.notice import Notice, NoticeKind
+from backout.model.incident.notice import PAGE, Notice, NoticeKind, make_page_url
 from backout.providers.notify.channel import SendFailed
-from backout.providers.notify.pagerduty import PagerDuty
+from backout.providers.notify.pagerduty import PagerDuty, make_event
 from backout.providers.notify.slack import Slack, make_message
+from backout.providers.notify.smtp import compose
 from backout.providers.notify.webhook import Webhook, make_message_id, make_payload
 
 from receivers import SECRET, verified, verified_now
@@ -266,3 +267,22 @@ def test_slacks_reason_is_shown(server: ScriptedServer) -> None:
             Slack(f"{server.url}/x").send(NOTICE, time.time())
         assert ("no_service" in failed.value.why) is shown
         assert "secret" not in failed.value.why
+
+
+def test_the_page_of_a_notice_is_linked() -> None:
+    """Where `backout serve` answers: Slack gets a link that nothing can break out of, PagerDuty its own field."""
+    page = make_page_url("https://b.example.com/", replace(NOTICE, environment="pro d|>", run="a/../b"))
+    assert page == "https://b.example.com/env/pro%20d%7C%3E/run/a%2F..%2Fb"
+    linked = replace(NOTICE, facts={**NOTICE.facts, PAGE: page})
+    assert f"<{page}|What happened, and what you can do>" in json.dumps(make_message(linked))
+    assert "What happened" not in json.dumps(make_message(NOTICE))
+    event = make_event(linked)
+    assert (event["client_url"], event["links"]) == (page, [{"href": page, "text": "What happened"}])
+    assert "links" not in make_event(NOTICE)
+    assert json.loads(make_payload(linked))["data"]["page"] == page
+    body = compose(linked, "a@example.com", ("b@example.com",), 0.0).get_content()
+    assert f"  {page}\n" in body
+    assert "page:" not in body
+    about = replace(NOTICE, run="", facts={"incident": "incident-1"})
+    assert make_page_url("https://b.example.com", about) == "https://b.example.com/env/production/incident/incident-1"
+    assert make_page_url("https://b.example.com", replace(about, facts={})) == "https://b.example.com/env/production"

@@ -294,6 +294,15 @@ def test_kinds_that_nobody_wants_are_not_kept(path: Path) -> None:
     assert not path.exists()
 
 
+def test_each_notice_links_to_its_page(path: Path) -> None:
+    """The page stands in its facts, kept with it."""
+    recorder = Recorder()
+    tells = Dispatcher([recorder.route()], Outbox(path), SystemClock(), pages="https://b.example.com/")
+    tells.tell(replace(notice("k"), run="guard-1", environment="staging"))
+    assert tells.flush(10).delivered == 1
+    assert [each.facts["page"] for each in recorder.sent] == ["https://b.example.com/env/staging/run/guard-1"]
+
+
 def test_nothing_told_starts_nothing(path: Path) -> None:
     """No thread, no file."""
     before = threading.active_count()

@@ -36,6 +36,7 @@ def make_notifier(config: Config) -> Notifier | None:
         kinds=kinds,
         updates=config.settings.notify.updates,
         redact=lambda text: make_printable(masked(text)),
+        pages=str(config.settings.notify.pages or ""),
     )
 
 

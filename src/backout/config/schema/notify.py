@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from backout.config.scalars import TlsUrl
 from backout.config.schema.types import Section, Text
 from backout.model.incident.notice import NoticeKind
 
@@ -56,10 +57,14 @@ class NotifyDeadMan(Section, frozen=True):
 
 
 class Notify(Section, frozen=True):
-    """Who is notified, and of what (safety rule 18). `updates`: the channels that get the sentences for customers."""
+    """Who is notified, and of what (safety rule 18).
+
+    `updates`: the channels that get the sentences for customers. `pages`: where `backout serve` answers, for the link.
+    """
 
     kinds: tuple[NoticeKind, ...] = tuple(NoticeKind)
     updates: tuple[Literal["webhook", "smtp", "slack", "pagerduty"], ...] = ()
+    pages: TlsUrl | None = None
     webhook: NotifyWebhook | None = None
     smtp: NotifySmtp | None = None
     slack: NotifySlack | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from msgspec import field
 
@@ -84,6 +85,25 @@ class Notice(Value, frozen=True):
     run: str = ""
     next: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+PAGE: Final = "page"
+"""The fact of a notice that has the address of its page."""
+
+
+def make_page_url(pages: str, notice: Notice) -> str:
+    """Return where `backout serve` shows what a notice is about.
+
+    Args:
+        pages: where that answers.
+
+    >>> make_page_url("https://b.example.com/", Notice("test", "production", 0.0, "", "", "k", run="guard-1"))
+    'https://b.example.com/env/production/run/guard-1'
+    """
+    incident = notice.facts.get("incident", "")
+    where = f"/run/{quote(notice.run, safe='')}" if notice.run else ""
+    where = f"/incident/{quote(incident, safe='')}" if incident and not where else where
+    return f"{pages.rstrip('/')}/env/{quote(notice.environment, safe='')}{where}"
 
 
 class QueueState(StrEnum):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.errors import OutboxUnavailable
-from backout.model.incident.notice import Delivery, NoticeKind, QueueState
+from backout.model.incident.notice import PAGE, Delivery, NoticeKind, QueueState, make_page_url
 from backout.providers.notify.outbox import Outbox
 from backout.providers.notify.worker import DeliveryWorker
 
@@ -37,6 +37,7 @@ class Dispatcher:
         kinds: the kinds of notices that are sent, besides that a person went on without an approval.
         updates: names of the channels for sentences to customers.
         redact: takes every secret out of a text before it is kept or sent.
+        pages: where `backout serve` answers, "" for nowhere: each notice links to its page there.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Dispatcher:
         kinds: Collection[NoticeKind] = tuple(NoticeKind),
         updates: Collection[str] = (),
         redact: Callable[[str], str] = str,
+        pages: str = "",
     ) -> None:
         self._outbox = outbox
         self._spare = Outbox(None)
@@ -55,7 +57,7 @@ class Dispatcher:
         self._clock = clock
         self._kinds = frozenset(kinds) | {NoticeKind.BROKE_GLASS}  # whoever breaks the glass cannot do it quietly
         self._updates = frozenset(updates)
-        self._redact = redact
+        self._redact, self._pages = redact, pages
         self._turn = threading.Condition()
         self._new: deque[tuple[Notice, threading.Event]] = deque()
         self._running: set[str] = set()
@@ -67,6 +69,8 @@ class Dispatcher:
         """Keep the notice and begin to deliver it, see `ports.Notifier.tell`."""
         if notice.kind not in self._kinds or not self._list_channels(notice):
             return
+        if self._pages:
+            notice = replace(notice, facts={**notice.facts, PAGE: make_page_url(self._pages, notice)})
         kept = threading.Event()
         with self._turn:
             self._new.append((_mask(notice, self._redact), kept))

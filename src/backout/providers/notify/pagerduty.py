@@ -1,8 +1,9 @@
 """The channel PagerDuty: alerts by its Events API v2; what is well again resolves the alert that it ends.
 
 Source: PagerDuty developer documentation, "Events API v2", send an alert event (2026): `routing_key`, `event_action`,
-`dedup_key` (255 characters), `payload` with `summary` (1,024), `source`, `severity`, `timestamp`, `custom_details`; an
-event is accepted with 202, refused for good with 400, and 429 or 5xx are to be tried again.
+`dedup_key` (255 characters), `payload` with `summary` (1,024), `source`, `severity`, `timestamp`, `custom_details`;
+`client_url`, `links` with `href` and `text`; an event is accepted with 202, refused for good with 400, and 429 or 5xx
+are to be tried again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.escaping import escape_line
 from backout.model.clock import to_utc
-from backout.model.incident.notice import NoticeKind
+from backout.model.incident.notice import PAGE, NoticeKind
 from backout.providers.notify.http_post import Post
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def make_event(notice: Notice) -> dict[str, object]:
         "event_action": _choose_action(notice),
         "dedup_key": _make_dedup_key(notice)[:_DEDUP],
         "client": "backout",
+        **_make_links(notice),
         "payload": {
             "summary": escape_line(notice.title)[:_SUMMARY],
             "source": notice.environment,
@@ -74,6 +76,11 @@ def make_event(notice: Notice) -> dict[str, object]:
             },
         },
     }
+
+
+def _make_links(notice: Notice) -> dict[str, object]:
+    page = notice.facts.get(PAGE)
+    return {"client_url": page, "links": [{"href": page, "text": "What happened"}]} if page else {}
 
 
 def _choose_action(notice: Notice) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from backout.escaping import escape_line, escape_slack
+from backout.model.incident.notice import PAGE
 from backout.providers.notify.http_post import Post
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def make_message(notice: Notice) -> dict[str, object]:
         {"type": "header", "text": {"type": "plain_text", "text": _cut(escape_line(notice.title), _HEADER)}},
         _make_section(_cut(escape_slack(notice.text), _SECTION)),
     ]
+    if page := notice.facts.get(PAGE):
+        blocks.append(_make_section(f"<{escape_slack(page)}|What happened, and what you can do>"))
     if notice.next:
         commands = _cut(escape_slack("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
         blocks.append(_make_section(f"```{commands}```"))

@@ -19,6 +19,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, cast
 
 from backout.escaping import escape_line, make_printable
+from backout.model.incident.notice import PAGE
 from backout.providers.notify.channel import SendFailed
 from backout.providers.sockets import ExchangeError, dial
 
@@ -188,9 +189,12 @@ def compose(notice: Notice, sender: str, to: tuple[str, ...], now: float) -> Ema
 
 def _format_body(notice: Notice) -> str:
     parts = [notice.text]
+    facts = dict(notice.facts)
+    if page := facts.pop(PAGE, ""):
+        parts.append(f"What happened, and what you can do:\n  {page}")
     if notice.next:
         parts.append("What to type next:\n" + "\n".join(f"  {command}" for command in notice.next))
-    rows = [("environment", notice.environment), ("run", notice.run), *notice.facts.items()]
+    rows = [("environment", notice.environment), ("run", notice.run), *facts.items()]
     parts.append("\n".join(f"{name}: {value}" for name, value in rows if value))
     return make_printable("\n\n".join(parts)) + "\n"
 
