@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,6 +25,7 @@ from backout.web.forms import ask_of_run, record_request, write_remark
 from backout.web.openapi import make_document
 from backout.web.pages import check_rights
 from backout.web.series import read_series
+from backout.web.stream import CHECK_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from backout.model.action_request import ActionRequest
-    from backout.model.incident.incident import Event, Run
+    from backout.model.incident.incident import Run
     from backout.model.login import Login
     from backout.runbook.serve.overviews import EnvironmentView
     from backout.web.sessions import Sessions
@@ -43,9 +44,6 @@ ROOT: Final = "/api/v1"
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 STATUSES: Final = {"Refused": 409, "Busy": 409, "DecisionNeeded": 409, "UsageError": 422, "JournalUnavailable": 503}
-_EVENTS_EVERY_S: Final = 0.5
-_ALIVE_EVERY_S: Final = 15.0
-_MOST_EVENTS: Final = 500
 
 
 class ApiError(Exception):
@@ -263,38 +261,13 @@ class Api:
 
     async def _send_events(self, request: Request, login: Login, after: int) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"
-        loop = asyncio.get_running_loop()
-        sent_at = checked_at = loop.time()
-        while True:
-            found = await run_in_threadpool(self._read_events, after)
-            for event in found:
-                after = event.seq
-                if login.sees(event.environment.partition("/")[0]) and event.environment:
-                    record = {"environment": event.environment, **make_event_record(event)}
-                    text = encode(make_envelope("event", record))
-                    yield f"id: {event.seq}\nevent: {_name_event(event)}\ndata: {text}\n\n".encode()
-                    sent_at = loop.time()
-            if loop.time() - checked_at >= _ALIVE_EVERY_S:
-                checked_at = loop.time()
+        checked_at = time.monotonic()
+        async for text in self._stream.tail.follow(login, after):
+            yield text if text is not None else b": alive\n\n"
+            if time.monotonic() - checked_at >= CHECK_EVERY_S:
+                checked_at = time.monotonic()
                 if await run_in_threadpool(self._sessions.find, request) is None:
                     return
-            if loop.time() - sent_at >= _ALIVE_EVERY_S:
-                sent_at = loop.time()
-                yield b": alive\n\n"
-            if len(found) < _MOST_EVENTS:
-                await asyncio.sleep(_EVENTS_EVERY_S)
-
-    def _read_events(self, after: int) -> list[Event]:
-        found: list[Event] = []
-        for event in self._site.journal.events(after=after):
-            found.append(event)
-            if len(found) >= _MOST_EVENTS:
-                break
-        return found
-
-
-def _name_event(event: Event) -> str:
-    return event.kind.replace("\n", " ")
 
 
 def make_json(values: Mapping[str, object], status: int = 200) -> Response:

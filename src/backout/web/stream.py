@@ -18,6 +18,7 @@ from backout.errors import BackoutError
 from backout.model.login import Permission
 from backout.web import content
 from backout.web.pages import check_rights
+from backout.web.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from backout.web.sessions import Sessions
     from backout.wiring.serve import Site
 
-LOOK_EVERY_S: Final = 0.5
-"""How often the journal is asked whether anything is new."""
+LOOK_EVERY_S: Final = 0.05
+"""How often the journal is asked whether anything is new: for one number."""
+DRAW_WITHIN_S: Final = 0.25
+"""So long after pages were drawn they are drawn again at the earliest: a watch records something every second."""
 DRAW_EVERY_S: Final = 2.0
 """How often the pages are drawn while nothing is: what a worker keeps beside the journal is no event."""
 CHECK_EVERY_S: Final = 15.0
@@ -61,6 +64,7 @@ class Stream:
 
     Attributes:
         clients: how many there are.
+        tail: the journal's new events.
     """
 
     def __init__(self, site: Site, sessions: Sessions, pages: Pages) -> None:
@@ -69,6 +73,7 @@ class Stream:
         self._logins: dict[Topic, Login] = {}
         self._last: dict[Topic, bytes] = {}
         self.clients = 0
+        self.tail = Tail(site)
 
     async def answer(self, request: Request) -> Response:
         """Answer with the stream of one page. Raises HTTPException (503): too many are open."""
@@ -113,17 +118,15 @@ class Stream:
 
     async def run(self) -> None:
         """Read and draw what is looked at, until it is cancelled."""
-        seen, drawn_at = -1, 0.0
+        is_new, drawn_at = False, 0.0
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if not self._waiting:
-                continue
             try:
-                newest = await run_in_threadpool(self._site.journal.find_newest)
-                if newest == seen and loop.time() - drawn_at < DRAW_EVERY_S:
+                is_new = await self.tail.look() or is_new
+                if loop.time() - drawn_at < (DRAW_WITHIN_S if is_new else DRAW_EVERY_S):
                     continue
-                seen, drawn_at = newest, loop.time()
+                is_new, drawn_at = False, loop.time()
                 for topic in list(self._waiting):
                     await self._draw(topic)
             except BackoutError as error:
