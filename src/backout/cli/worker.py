@@ -87,18 +87,20 @@ def worker(shell: Shell, *, only: tuple[str, ...], listen: str | None, drills: b
     say = Reporter(shell.output)
     journal = WorkerJournal(config, names)
     options = ("--no-commands",) if shell.flags.no_commands else ()
-    requests = make_request_runner(config, journal, say.say_line, options=options)
+    hints = {name: make_hints(number, len(names)) for number, name in enumerate(names)}
+    requests = make_request_runner(
+        config, journal, say.say_line, lambda name: hints[name].note_request(), options=options
+    )
     runner = None
     if not guard_only:
         runner = make_job_runner(config, journal, say.job, drills=drills, options=options)
     accounts = make_watches(
         lambda text: say.say_line("worker", text), lambda error: errors.show_unexpected(error, shell.output)
     )
-    shared = [
-        Shared(config, journal, accounts, make_hints(number, len(names)), requests, runner)
-        for number in range(len(names))
-    ]
-    guardings = {name: Guarding(shell, name, each, say, ThreadStop()) for name, each in zip(names, shared, strict=True)}
+    guardings = {
+        name: Guarding(shell, name, Shared(config, journal, accounts, hints[name], requests, runner), say, ThreadStop())
+        for name in names
+    }
     made = Worker(journal.leases, guardings, say.change)
     sys.setswitchinterval(_SWITCH_S)
     stop = threading.Event()

@@ -27,6 +27,9 @@ class Act(StrEnum):
     """What is asked for; the values are part of the JSON and of the journal."""
 
     PLAN = "plan"  # of a rollback: nothing is changed
+    DIAGNOSE = "diagnose"  # reads the logs, names the cause
+    REPORT = "report"  # may guard act alone?
+    WATCH = "watch"  # look for a new deployment now
     ROLLBACK = "rollback"
     HOLD = "hold"
     UNHOLD = "unhold"
@@ -36,7 +39,7 @@ class Act(StrEnum):
     @property
     def changes(self) -> bool:
         """Whether anything is changed by it."""
-        return self is not Act.PLAN
+        return self not in (Act.PLAN, Act.DIAGNOSE, Act.REPORT, Act.WATCH)
 
 
 class RequestState(StrEnum):

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from backout.web.api import Api
 from backout.web.forms import Forms
+from backout.web.hooks import Hooks, HookSecrets
 from backout.web.pages import Pages
 from backout.web.security import Guarded
 from backout.web.sessions import Sessions, Tries
@@ -37,13 +38,21 @@ if TYPE_CHECKING:
 STATIC: Final = Path(__file__).parent / "static"
 
 
-def make_app(site: Site, hosts: Collection[str], *, secure: bool = False, proxy: Proxy | None = None) -> ASGIApp:
+def make_app(
+    site: Site,
+    hosts: Collection[str],
+    *,
+    secure: bool = False,
+    proxy: Proxy | None = None,
+    hooks: HookSecrets | None = None,
+) -> ASGIApp:
     """Return the application; while it is served it reads and draws what people look at.
 
     Args:
         hosts: what the Host header may be.
         secure: whether people reach it by https.
         proxy: the one in front whose word counts.
+        hooks: the secrets of those who may send webhooks.
     """
     sessions = Sessions(site.logins, secure=secure, proxy=proxy)
     templates = make_templates(site)
@@ -71,6 +80,7 @@ def make_app(site: Site, hosts: Collection[str], *, secure: bool = False, proxy:
         Route("/env/{environment}/incident/{incident}/remarks", forms.add_remark, methods=["POST"]),
         Route("/stream/{place:path}", stream.answer),
         *api.routes,
+        *Hooks(site, hooks or HookSecrets()).routes,
         Route("/healthz", answer_alive),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

@@ -29,12 +29,18 @@ _LONGEST_LINE: Final = 2000
 
 
 def make_request_runner(
-    config: Config, journal: WorkerJournal, tell: Callable[[str, str], None], *, options: tuple[str, ...] = ()
+    config: Config,
+    journal: WorkerJournal,
+    tell: Callable[[str, str], None],
+    wake: Callable[[str], None],
+    *,
+    options: tuple[str, ...] = (),
 ) -> RequestRunner:
     """Return what acts on the requests in the environments of a worker.
 
     Args:
         tell: is told what becomes of a request: (environment, sentence).
+        wake: has whoever guards an environment look at once.
         options: further global options of each command.
     """
     first = replace(config, chosen=next(iter(config.settings.environments)))
@@ -54,7 +60,7 @@ def make_request_runner(
 
         return WorkerChild(argv, str(file.parent), hear, str(request.id), answers=True)
 
-    return RequestRunner(book, SystemClock(), start, tell, actor=f"{find_actor()} {journal.name}")
+    return RequestRunner(book, SystemClock(), start, tell, wake, actor=f"{find_actor()} {journal.name}")
 
 
 def check_target(request: ActionRequest) -> None:

@@ -48,6 +48,8 @@ Examples:
     show_default=True,
     help="What everybody may whom it lets through.",
 )
+@click.option("--github-secret", metavar="FILE", help="With the secret of GitHub's webhooks to /hooks/github.")
+@click.option("--webhook-secret", metavar="FILE", help="With that (whsec_...) of Standard Webhooks to /hooks/standard.")
 @pass_shell
 @click.pass_context
 def serve(
@@ -62,6 +64,8 @@ def serve(
     proxy: tuple[str, ...],
     proxy_header: str | None,
     proxy_role: str,
+    github_secret: str | None,
+    webhook_secret: str | None,
 ) -> int | None:
     """Show every environment, its runs and incidents on pages, kept up to date, until SIGTERM; Ctrl-C ends it, too.
 
@@ -73,4 +77,6 @@ def serve(
         return None
     from backout.cli.serve.serve import Wanted, run_server
 
-    return run_server(shell, Wanted(listen, url, cert, key, proxy, proxy_header, proxy_role))
+    return run_server(
+        shell, Wanted(listen, url, cert, key, proxy, proxy_header, proxy_role, github_secret, webhook_secret)
+    )

@@ -13,9 +13,11 @@ from backout.errors import Refused, UsageError
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.config import Config
+    from backout.web.hooks import HookSecrets
     from backout.web.sessions import Proxy
 
 _END_WITHIN_S: Final = 2
+_SHORTEST_SECRET: Final = 16
 
 
 class Wanted(NamedTuple):
@@ -28,6 +30,8 @@ class Wanted(NamedTuple):
     proxies: tuple[str, ...]
     proxy_header: str | None
     proxy_role: str
+    github_secret: str | None
+    webhook_secret: str | None
 
 
 def run_server(shell: Shell, wanted: Wanted) -> int:
@@ -121,6 +125,29 @@ def _make_proxy(wanted: Wanted) -> Proxy | None:
     return Proxy(wanted.proxy_header, wanted.proxies, Permission(wanted.proxy_role))
 
 
+def _read_hooks(shell: Shell, wanted: Wanted) -> HookSecrets:
+    """Return the secrets of those who may send webhooks. Raises UsageError: a file has none, or others may read it."""
+    from backout.web.hooks import HookSecrets, decode_standard_secret
+
+    github = _read_secret(shell, "--github-secret", wanted.github_secret)
+    standard = _read_secret(shell, "--webhook-secret", wanted.webhook_secret)
+    try:
+        return HookSecrets(github.encode(), decode_standard_secret(standard) if standard else b"")
+    except ValueError as error:
+        raise UsageError(f"that is no secret of Standard Webhooks: {error}", where="--webhook-secret") from error
+
+
+def _read_secret(shell: Shell, flag: str, file: str | None) -> str:
+    if file is None:
+        return ""
+    from pathlib import Path
+
+    found = shell.environment.secret_file(shell.folder / Path(file), flag)
+    if found is None or len(found.reveal()) < _SHORTEST_SECRET:
+        raise UsageError(f"a secret has {_SHORTEST_SECRET} characters at least", where=flag)
+    return found.reveal()
+
+
 def _format_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -158,7 +185,7 @@ def _serve(
         url = f"{url.rpartition(':')[0]}:{port}"
     site = Site(config)
     secure = url.startswith("https://")
-    app = make_app(site, _list_hosts(url, port), secure=secure, proxy=proxy)
+    app = make_app(site, _list_hosts(url, port), secure=secure, proxy=proxy, hooks=_read_hooks(shell, wanted))
     server = uvicorn.Server(
         uvicorn.Config(
             app,

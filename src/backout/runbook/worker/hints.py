@@ -79,6 +79,12 @@ class Hints:
             self._event.clear()
         return was_set
 
+    def note_request(self) -> None:
+        """Take in that somebody knows of a deployment: the history is asked now, whatever the list shows."""
+        with self._lock:
+            self._asked_at = float("-inf")
+            self._event.set()
+
     def wake(self) -> None:
         """Wake the loop: its history holds something new, or it is to stop."""
         self._event.set()

@@ -47,12 +47,18 @@ class Answering(Protocol):
 
 
 def make_words(request: ActionRequest) -> tuple[str, ...]:
-    """Return the words of the command that does what is asked for, behind `backout -e ENVIRONMENT`; pure."""
+    """Return the words of the command that does what is asked for, behind `backout -e ENVIRONMENT`; pure.
+
+    () for what needs none: whoever guards the environment is woken, and looks.
+    """
     why = f"{request.why} (asked for by {request.by}, request {request.id})".strip()
     confirmed = ("--confirm", request.environment)
     target = () if not request.target else ("--", request.target)
     return {
         Act.PLAN: ("rollback", "--dry-run", *target),
+        Act.DIAGNOSE: ("diagnose",),
+        Act.REPORT: ("guard", "report"),
+        Act.WATCH: (),
         Act.ROLLBACK: ("rollback", "-m", why, *confirmed, *target),
         Act.HOLD: ("hold", "-m", why, *(("--for", request.target) if request.target else ())),
         Act.UNHOLD: ("unhold", "-m", why),
@@ -67,6 +73,7 @@ class RequestRunner:
     Args:
         start: starts the command for a request. Raises BackoutError: it cannot be started.
         tell: is told what becomes of a request: (environment, sentence).
+        wake: has whoever guards an environment look at once.
         actor: this worker, by a name that no other has.
     """
 
@@ -76,11 +83,12 @@ class RequestRunner:
         clock: Clock,
         start: Callable[[ActionRequest], Answering],
         tell: Callable[[str, str], None],
+        wake: Callable[[str], None] = lambda _environment: None,
         *,
         actor: str,
     ) -> None:
         self._journal, self._clock, self._start, self._tell = journal, clock, start, tell
-        self._actor = actor
+        self._wake, self._actor = wake, actor
         self._followed: dict[str, FollowedRequests] = {}
         self._at_work: dict[int, threading.Thread] = {}
         self._environments: dict[int, str] = {}
@@ -115,7 +123,12 @@ class RequestRunner:
         elif describe_state(request, self._clock.now()) is RequestState.EXPIRED:
             end_request(self._journal, request, RequestState.EXPIRED, actor=self._actor)
             self._tell(request.environment, f"request {request.id} ({request.act}) came too late, nothing is done")
-        elif take_request(self._journal, request, actor=self._actor):
+        elif not take_request(self._journal, request, actor=self._actor):
+            return
+        elif not make_words(request):
+            self._wake(request.environment)
+            end_request(self._journal, request, RequestState.DONE, actor=self._actor, exit_code=0)
+        else:
             thread = threading.Thread(
                 target=self._run, args=(request, stop), name=f"backout-request-{request.id}", daemon=True
             )
