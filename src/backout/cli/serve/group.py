@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -50,23 +50,18 @@ Examples:
 )
 @click.option("--github-secret", metavar="FILE", help="With the secret of GitHub's webhooks to /hooks/github.")
 @click.option("--webhook-secret", metavar="FILE", help="With that (whsec_...) of Standard Webhooks to /hooks/standard.")
+@click.option("--github-oidc", metavar="OWNER/REPO", help="Let jobs of GitHub Actions in by their own tokens.")
+@click.option("--github-oidc-issuer", metavar="URL", help="Who gives them, where that is a GitHub of your own.")
+@click.option(
+    "--github-oidc-role",
+    type=click.Choice(["viewer", "operator"]),
+    default="viewer",
+    show_default=True,
+    help="What such a job may, in the environment that it deploys to.",
+)
 @pass_shell
 @click.pass_context
-def serve(
-    context: click.Context,
-    /,
-    shell: Shell,
-    *,
-    listen: str,
-    url: str | None,
-    cert: str | None,
-    key: str | None,
-    proxy: tuple[str, ...],
-    proxy_header: str | None,
-    proxy_role: str,
-    github_secret: str | None,
-    webhook_secret: str | None,
-) -> int | None:
+def serve(context: click.Context, shell: Shell, /, **typed: Any) -> int | None:
     """Show every environment, its runs and incidents on pages, kept up to date, until SIGTERM; Ctrl-C ends it, too.
 
     What people do there is written into the journal as a request, and `backout worker` acts on it: these pages hold no
@@ -77,6 +72,4 @@ def serve(
         return None
     from backout.cli.serve.serve import Wanted, run_server
 
-    return run_server(
-        shell, Wanted(listen, url, cert, key, proxy, proxy_header, proxy_role, github_secret, webhook_secret)
-    )
+    return run_server(shell, Wanted(**typed))

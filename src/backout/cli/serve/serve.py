@@ -11,8 +11,11 @@ from urllib.parse import urlsplit
 from backout.errors import Refused, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.cli.support.shell import Shell
     from backout.config import Config
+    from backout.model.login import Login
     from backout.web.hooks import HookSecrets
     from backout.web.sessions import Proxy
 
@@ -27,11 +30,14 @@ class Wanted(NamedTuple):
     url: str | None
     cert: str | None
     key: str | None
-    proxies: tuple[str, ...]
+    proxy: tuple[str, ...]
     proxy_header: str | None
     proxy_role: str
     github_secret: str | None
     webhook_secret: str | None
+    github_oidc: str | None
+    github_oidc_issuer: str | None
+    github_oidc_role: str
 
 
 def run_server(shell: Shell, wanted: Wanted) -> int:
@@ -110,19 +116,31 @@ def _make_proxy(wanted: Wanted) -> Proxy | None:
     from backout.model.login import Permission
     from backout.web.sessions import Proxy
 
-    if not wanted.proxies and wanted.proxy_header is None:
+    if not wanted.proxy and wanted.proxy_header is None:
         return None
-    if not wanted.proxies or wanted.proxy_header is None:
+    if not wanted.proxy or wanted.proxy_header is None:
         hint = "backout serve --proxy 127.0.0.1/32 --proxy-header X-Forwarded-User"
         raise UsageError("a proxy needs its network and its header", where="--proxy", hint=hint)
-    for each in wanted.proxies:
+    for each in wanted.proxy:
         try:
             ipaddress.ip_network(each)
         except ValueError:
             raise UsageError(f"{each!r} is no network", where="--proxy", hint="--proxy 10.0.0.5/32") from None
     if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", wanted.proxy_header):
         raise UsageError("that is no name of a header", where="--proxy-header", hint="--proxy-header X-Forwarded-User")
-    return Proxy(wanted.proxy_header, wanted.proxies, Permission(wanted.proxy_role))
+    return Proxy(wanted.proxy_header, wanted.proxy, Permission(wanted.proxy_role))
+
+
+def _make_job_checker(wanted: Wanted, url: str) -> Callable[[str], Login | None] | None:
+    from backout.model.login import Permission
+    from backout.wiring.serve import make_job_checker
+
+    if wanted.github_oidc is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}", wanted.github_oidc):
+        hint = "backout serve --github-oidc OWNER/REPOSITORY"
+        raise UsageError("that is no repository", where="--github-oidc", hint=hint)
+    return make_job_checker(wanted.github_oidc, url, Permission(wanted.github_oidc_role), wanted.github_oidc_issuer)
 
 
 def _read_hooks(shell: Shell, wanted: Wanted) -> HookSecrets:
@@ -185,7 +203,8 @@ def _serve(
         url = f"{url.rpartition(':')[0]}:{port}"
     site = Site(config)
     secure = url.startswith("https://")
-    app = make_app(site, _list_hosts(url, port), secure=secure, proxy=proxy, hooks=_read_hooks(shell, wanted))
+    hooks, check_oidc = _read_hooks(shell, wanted), _make_job_checker(wanted, url)
+    app = make_app(site, _list_hosts(url, port), secure=secure, proxy=proxy, hooks=hooks, check_oidc=check_oidc)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
