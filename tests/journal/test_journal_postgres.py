@@ -500,3 +500,15 @@ def test_a_server_that_lost_the_newest_events_voids_every_lease(tmp_path: Path, 
     assert done.state is RunState.DONE
     assert again.verify_chain().is_whole
     again.close()
+
+
+def test_an_event_with_a_nul_stops_no_later_note(tmp_path: Path) -> None:
+    """Postgres decodes no text of JSON that has one, and one log line of an application may."""
+    journal = toy.journal_in(tmp_path)
+    assert journal.note("staging", "test.note", "a\0", {"text": "it said \0", "inner": {"key": "c"}}, actor="me")
+    assert journal.note("staging", "test.note", "a\0", {}, actor="me") is None
+    assert journal.note("staging", "test.note", 'b"\\', {}, actor="me") is not None
+    assert journal.note("staging", "test.note", 'b"\\', {}, actor="me") is None
+    assert journal.note("staging", "test.note", "c", {}, actor="me") is not None, "the key of something within"
+    assert [event.data["key"] for event in journal.events(kind="test.note")] == ["a\0", 'b"\\', "c"]
+    journal.close()

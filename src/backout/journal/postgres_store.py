@@ -20,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from backout.journal import postgres_schema as schema
-from backout.journal.chain import COLUMNS, ChainReport, check, format_canonical
+from backout.journal.chain import COLUMNS, ChainReport, check
 from backout.journal.postgres_errors import explain, quote
 from backout.journal.rows import JournalUnavailable, decode_columns, reading
 from backout.journal.store import Roles, Store, Transaction, make_newer_error, read_head
@@ -88,7 +88,7 @@ class PostgresStore(Store):
         mover: the journal that is moved here (`move.py`).
     """
 
-    HAS_KEY = "(data::json -> 'key')::text = ?"
+    HAS_PART = "strpos(data, ?) > 0"
 
     def __init__(
         self,
@@ -218,11 +218,6 @@ class PostgresStore(Store):
         """Return whether this role may only append; None when there is no journal yet."""
         with self.reading() as connection:
             return None if connection is None else not connection.execute(schema.OWNS).fetchone()[0]
-
-    @staticmethod
-    def format_key(key: str) -> str:
-        """Return the key as it stands in an event's text: no text of JSON has to be decoded to compare it."""
-        return format_canonical(key)
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""

@@ -96,7 +96,7 @@ class SqliteStore(Store):
         even_moved: whether it may be read after its events were moved to a server.
     """
 
-    HAS_KEY = "json_extract(data, '$.key') = ?"
+    HAS_PART = "instr(data, ?) > 0"
 
     def __init__(
         self,

@@ -134,8 +134,12 @@ class Store(ABC):
         crash_point: called with a name before and after each commit; tests die there.
     """
 
-    HAS_KEY: ClassVar[str]
-    """The condition that an event's data has a certain `key`; its value is what `format_key` makes of the key."""
+    HAS_PART: ClassVar[str]
+    """The condition that a certain text is in that of an event's data.
+
+    The database decodes nothing of it: Postgres refuses to for an escaped NUL, which one event with the log line of an
+    application would have made of every later look at its kind.
+    """
 
     def __init__(self, mask: Mask, crash_point: Callable[[str], None] | None) -> None:
         self.mask = mask
@@ -216,11 +220,6 @@ class Store(ABC):
     def find_least_fence(self, _connection: Connection) -> int:
         """Return the number that the next fence has to be above, beside those that the leases have had."""
         return 0
-
-    @staticmethod
-    def format_key(key: str) -> str:
-        """Return the value for `HAS_KEY`."""
-        return key
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query; none when the journal does not exist yet."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from backout.errors import Busy, PartlyDone, UsageError
 from backout.journal import lease as leases
 from backout.journal import marks as mark_events
+from backout.journal.chain import format_canonical
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
 from backout.journal.gate import Gate, find_unprovable, refuse_unprovable
 from backout.journal.ledger import Ledger, find_newest, is_leaving, load, make_submission
 from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.requests import make_request
-from backout.journal.rows import JournalUnavailable
+from backout.journal.rows import JournalUnavailable, decode_json_object
 from backout.journal.sqlite_store import make_unreachable_error
 from backout.journal.store import Entry, Roles
 from backout.journal.stored_counts import StoredCounts
@@ -138,9 +139,11 @@ class StoredJournal(StoredCounts):
     def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
         """Record an event that belongs to no run, see `ports.Journal.note`."""
         key = str(self._store.mask(key))
-        query = f"SELECT 1 FROM event WHERE environment = ? AND kind = ? AND {self._store.HAS_KEY}"  # noqa: S608
+        query = f"SELECT data FROM event WHERE environment = ? AND kind = ? AND {self._store.HAS_PART}"  # noqa: S608
+        values = (environment, kind, f'"key":{format_canonical(key)}')
         with self._write("note") as transaction:
-            if transaction.connection.execute(query, (environment, kind, self._store.format_key(key))).fetchone():
+            found = transaction.connection.execute(query, values).fetchall()
+            if any(decode_json_object(row[0], "the data of an event").get("key") == key for row in found):
                 return None
             return transaction.append(Entry(kind, data={**data, "key": key}), environment=environment, actor=actor)
 
