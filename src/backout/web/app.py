@@ -74,6 +74,7 @@ def make_app(
         Route("/logout", forms.logout, methods=["POST"]),
         Route("/env/{environment}", pages.environment),
         Route("/env/{environment}/rollback", pages.rollback),
+        Route("/env/{environment}/hold", pages.hold),
         Route("/env/{environment}/requests", forms.make_request, methods=["POST"]),
         Route("/env/{environment}/requests/{number:int}", pages.request),
         Route("/env/{environment}/run/{run}", pages.run),

@@ -15,8 +15,9 @@ from backout.report.guard.run_end import describe_end
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import read_end
-from backout.runbook.incident.records import list_incidents
+from backout.runbook.incident.records import list_incidents, tell_incident
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
+from backout.web.sentences import name_request, name_run, tell_what_happened, tell_what_is_next, tell_what_was_done
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Content = dict[str, object]
 MOST_RUNS: Final = 20
+MOST_INCIDENTS: Final = 10
 MOST_REQUESTS: Final = 5
 _TONES: Final = {
     RunState.RUNNING: "note",
@@ -82,12 +84,11 @@ class Card:
         if record.get("closed"):
             wrong.insert(0, "the application is closed for a recovery")
         unmeasured = [*_list_texts(record.get("unmeasured"))]
-        held = _get_table(record.get("hold"))
-        open_ = [f"hold: {held['why']}"] if held.get("why") else []
+        open_ = [f"held: {self.hold}"] if self.hold else []
         if view.incident is not None:
             open_.append("an incident is open")
-        if view.run is not None and view.run.state in (RunState.WAITING, RunState.BLOCKED, RunState.PAUSED):
-            open_.append(f"run {view.run.id} is {view.run.state}")
+        if view.run is not None and self.halted:
+            open_.append(f"{name_run(view.run)}: {view.run.state}")
         stale = [] if not self.is_stale else ["what is shown is old: no worker has read it since"]
         needs = (*wrong, *stale, *unmeasured, *open_)
         if wrong:
@@ -95,6 +96,17 @@ class Card:
         if stale:
             return _UNREAD, needs
         return (_UNMEASURED if unmeasured else _OPEN if open_ else _WELL), needs
+
+    @property
+    def halted(self) -> bool:
+        """Whether its newest run waits for a person."""
+        run = self.view.run
+        return run is not None and run.state in (RunState.WAITING, RunState.BLOCKED, RunState.PAUSED)
+
+    @property
+    def hold(self) -> str:
+        """Why it is held, "" where it is not."""
+        return str(_get_table(self.record.get("hold")).get("why") or "")
 
     @property
     def tone(self) -> str:
@@ -162,12 +174,14 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
     now = site.clock.now()
     (view,) = site.read_views((name,))
     known = site.journal.runs(name)
+    incidents = list_incidents(site.journal, site.journal, name)
     requests = list_requests(site.journal, name)
     return {
         "card": Card(view, now),
         "runs": [make_run_row(site, run) for run in known[:MOST_RUNS]],
         "more_runs": max(0, len(known) - MOST_RUNS),
-        "incidents": list_incidents(site.journal, site.journal, name)[:MOST_RUNS],
+        "incidents": [_make_incident_row(site, each) for each in incidents[:MOST_INCIDENTS]],
+        "more_incidents": max(0, len(incidents) - MOST_INCIDENTS),
         "requests": [_make_request_row(each, now) for each in reversed(requests[-MOST_REQUESTS:])],
         "may_act": login.may(Permission.OPERATOR, name),
         "now": now,
@@ -177,7 +191,12 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
 def make_run_row(site: Site, run: Run) -> Content:
     """Return one run of a list."""
     end = read_end(site.journal, site.journal, run)
-    return {"run": run, "tone": _choose_tone(run, end), "end": describe_end(run, end)}
+    return {"run": run, "name": name_run(run), "tone": _choose_tone(run, end), "end": describe_end(run, end)}
+
+
+def _make_incident_row(site: Site, found: IncidentRecord) -> Content:
+    told = None if found.title else tell_incident(site.journal, site.journal, found)
+    return {"record": found, "title": found.title or (told.title if told is not None else "incident")}
 
 
 def _choose_tone(run: Run, end: RunEnd) -> str:
@@ -191,7 +210,7 @@ def _choose_tone(run: Run, end: RunEnd) -> str:
 
 def _make_request_row(request: ActionRequest, now: float) -> Content:
     state = describe_state(request, now)
-    return {"request": request, "state": state, "tone": _REQUEST_TONES[state]}
+    return {"request": request, "name": name_request(request), "state": state, "tone": _REQUEST_TONES[state]}
 
 
 def show_request(site: Site, login: Login, name: str, number: int) -> Content:
@@ -231,7 +250,8 @@ def show_run(site: Site, login: Login, name: str, run_id: str) -> Content:
     if run is None or run.environment.partition("/")[0] != name:
         raise UsageError(f"there is no run {run_id!r}", where=name)
     incident = next((each for each in list_incidents(site.journal, site.journal, name) if run.id in each.runs), None)
-    return {**_show_case(site, login, name, incident), **_show_steps(site, login, name, run)}
+    content = {**_show_case(site, login, name, incident), **_show_steps(site, login, name, run)}
+    return {**content, "place": f"run/{name}/{run.id}"}
 
 
 def show_incident(site: Site, login: Login, name: str, incident_id: str) -> Content:
@@ -253,8 +273,10 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
         "case": None,
         "runs": [],
         "impact": [],
+        "summary": [],
         "can": [],
         "watches": False,
+        "place": "" if incident is None else f"incident/{name}/{incident.id}",
         "may_act": login.may(Permission.OPERATOR, name),
         "may_approve": login.may(Permission.APPROVER, name),
         "now": site.clock.now(),
@@ -263,7 +285,24 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
         return content
     case: Case = read_case(site.open_records(name, login.name), incident)
     runs = [run for each in incident.runs if (run := site.journal.find(each)) is not None]
-    return content | {"case": case, "impact": list_impact(case.impact), "runs": [make_run_row(site, r) for r in runs]}
+    return content | {
+        "case": case,
+        "impact": list_impact(case.impact),
+        "runs": [make_run_row(site, run) for run in runs],
+        "summary": _summarize(site, case, runs[-1] if runs else None),
+    }
+
+
+def _summarize(site: Site, case: Case, run: Run | None) -> list[str]:
+    """Return what happened, what was done about it, and what is next."""
+    end = None if run is None else read_end(site.journal, site.journal, run)
+    failed = () if run is None else site.journal.events(run=run.id, kind="step.failed")
+    failure = next((str(event.data.get("text") or "") for event in reversed([*failed])), "")
+    return [
+        tell_what_happened(case),
+        tell_what_was_done(case, run, end, failure),
+        tell_what_is_next(case, run, end),
+    ]
 
 
 def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
@@ -271,6 +310,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
     events = [event for event in site.journal.events(run=run.id) if event.kind != "step.progress"]
     return {
         "run": run,
+        "name": name_run(run),
         "tone": _choose_tone(run, end),
         "end": end,
         "end_words": describe_end(run, end),
@@ -307,7 +347,10 @@ def _list_evidence(site: Site, run: Run) -> list[str]:
     with suppress(BackoutError):
         found = explain(site.journal, site.journal, site.choose(run.environment).policy, run.id)
         streams = sorted(found.decision.evidence, key=lambda each: -each.log_evidence)
-        return [f"{found.decision.reason}.", *(each.sentence for each in streams if each.log_evidence > 0)]
+        reason = found.decision.reason
+        known = dict.fromkeys(each.sentence for each in streams if each.log_evidence > 0)
+        told = [reason] if reason != run.plan.why else []
+        return [*told, *(each for each in known if each not in reason)]
     return []
 
 

@@ -14,6 +14,7 @@ from backout.errors import Refused, UsageError
 from backout.model.action_request import Act
 from backout.model.approval import NOT_PROVABLE, Approver
 from backout.model.incident import record
+from backout.model.incident.incident import RunState
 from backout.model.login import Permission
 from backout.runbook.incident.case import add_remark
 from backout.runbook.incident.records import list_incidents
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from backout.model.action_request import ActionRequest
+    from backout.model.incident.incident import Run
     from backout.model.login import Login
     from backout.web.pages import Pages
     from backout.web.sessions import Sessions, Tries
@@ -108,8 +110,14 @@ class Forms:
                 record_request, self._site, login, name, {**form, "act": what, "target": run}
             )
             return RedirectResponse(f"/env/{name}/requests/{made.id}", 303)
-        await run_in_threadpool(ask_of_run, self._site, login, name, run, form)
+        await run_in_threadpool(self._ask_once, login, name, run, form)
         return RedirectResponse(f"/env/{name}/run/{run}", 303)
+
+    def _ask_once(self, login: Login, environment: str, run: str, form: Mapping[str, str]) -> None:
+        """Ask, unless the run is what is asked for already: a form that was sent twice asks once."""
+        found = self._site.journal.find(run)
+        if found is None or found.id != run or not is_asked_already(found, form.get("what", "")):
+            ask_of_run(self._site, login, environment, run, form)
 
     async def add_remark(self, request: Request) -> Response:
         """Write a note, an acknowledgement or a resolution into an incident."""
@@ -184,6 +192,13 @@ def ask_of_run(site: Site, login: Login, environment: str, run: str, form: Mappi
     site.open_journal(environment).ask(found.id, what, actor=make_actor(site, login), reason=why)
 
 
+def is_asked_already(run: Run, what: str) -> bool:
+    """Whether a run is approved, pauses or was given up already."""
+    if what == "approve":
+        return run.approval is not None and run.approval.hash == run.plan.hash
+    return run.pause is not None if what == "pause" else what == "abort" and run.state is RunState.ABORTED
+
+
 def check_second_person(site: Site, environment: str) -> None:
     """Raise Refused where a second person has to approve: who asks and who approves here is one role of the journal."""
     rule = site.choose(environment).environment.approval_rule()
@@ -210,7 +225,9 @@ def write_remark(site: Site, login: Login, environment: str, incident: str, form
     )
     if found is None:
         raise UsageError(f"there is no incident {incident!r}", where=environment)
-    add_remark(site.open_records(environment, make_actor(site, login)), found, kind, site.mask(text))
+    key = form.get("key", "").strip()[:MOST_KEY]
+    records = site.open_records(environment, make_actor(site, login))
+    add_remark(records, found, kind, site.mask(text), key=key and f"{login.name}:{key}")
 
 
 def make_actor(site: Site, login: Login) -> str:

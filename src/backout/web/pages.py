@@ -56,10 +56,17 @@ class Pages:
 
     async def rollback(self, request: Request) -> Response:
         """Show the form of a rollback: where to, and why; what it would do is asked for first."""
+        return await self._show_form(request, "rollback")
+
+    async def hold(self, request: Request) -> Response:
+        """Show the forms that hold an environment and lift a hold."""
+        return await self._show_form(request, "hold")
+
+    async def _show_form(self, request: Request, template: str) -> Response:
         name = request.path_params["environment"]
         return await self._answer(
             request,
-            "rollback",
+            template,
             lambda login: content.show_environment(self._site, login, name),
             name,
             needed=Permission.OPERATOR,
@@ -134,7 +141,7 @@ class Pages:
     def render_part(self, template: str, login: Login, found: Mapping[str, object]) -> str:
         """Return the part of a page that is kept up to date."""
         return self._templates.get_template(f"live/{template}.html").render(
-            {"login": login, "acts": Act, "permissions": Permission, **found}
+            {"login": login, "acts": Act, "permissions": Permission, "draw_key": _draw_none, **found}
         )
 
     async def _show_refused(self, request: Request, error: HTTPException) -> Response:
@@ -152,6 +159,11 @@ class Pages:
     async def _show_error(self, _request: Request, error: BackoutError) -> Response:
         status = STATUSES.get(type(error).__name__, 502)
         return self.render("error", None, {"why": str(error), "hint": error.hint or ""}, status)
+
+
+def _draw_none() -> str:
+    """Return no key: what is drawn for many is the same for all; a script sends each form once there."""
+    return ""
 
 
 def check_rights(login: Login, needed: Permission, environment: str) -> None:

@@ -31,7 +31,7 @@ def read_series(site: Site, run: Run) -> dict[str, object]:
 
     Times are Unix seconds; shares are in [0, 1], response times in milliseconds; None where nothing was counted.
     """
-    since = int(run.plan.arguments(WatchStep).since if run.plan.has(WatchStep) else run.started_at)
+    since, deployed_at = _find_beginning(site, run)
     until = int(min(run.ended_at or site.clock.now(), since + _LONGEST_S)) + 30
     rows = [row for row in site.journal.load_counts(run.environment, since - _BEFORE_S, until) if row.requests]
     size = max(1, -(-(until - since + _BEFORE_S) // MOST_POINTS))
@@ -41,11 +41,11 @@ def read_series(site: Site, run: Run) -> dict[str, object]:
     return {
         "environment": run.environment,
         "run_id": run.id,
-        "deployed_at": since,
+        "deployed_at": deployed_at,
         "bin_s": size,
         "error_rate_below": site.choose(run.environment.partition("/")[0]).policy.criteria.error_rate_below,
         "versions": {name: _make_points(bins, size) for name, bins in versions.items()},
-        "marks": _list_marks(site, run, since),
+        "marks": _list_marks(site, run, deployed_at),
         "evidence": _read_evidence(site, run),
     }
 
@@ -74,12 +74,37 @@ def _add_quantiles(points: dict[str, list[float | int | None]], rows: Sequence[C
         points[name].append(None if found is None else round(found, 1))
 
 
-def _list_marks(site: Site, run: Run, since: int) -> list[dict[str, object]]:
-    marks: list[dict[str, object]] = [{"at": since, "text": "deployed"}]
+def _find_beginning(site: Site, run: Run) -> tuple[int, int | None]:
+    """Return from when on there is something to see, and when the bad version was deployed, None: that is not known.
+
+    A rollback is looked at from the deployment on that it undoes.
+    """
+    chain, seen = run, {run.id}
+    while True:
+        if chain.plan.has(WatchStep):
+            at = int(chain.plan.arguments(WatchStep).since)
+            return at, at
+        before = site.journal.find(chain.plan.cause) if chain.plan.cause else None
+        if before is None or before.id in seen:
+            break
+        seen.add(before.id)
+        chain = before
+    for step in run.plan.steps:
+        since = step.args.get("leaving_since") if step.action == "activate" else None
+        if isinstance(since, int | float):
+            return max(int(since), int(run.started_at) - _LONGEST_S // 2), int(since)
+    return int(run.started_at), None
+
+
+def _list_marks(site: Site, run: Run, deployed_at: int | None) -> list[dict[str, object]]:
+    """Return when what was done, for the lines in the charts: on a watch's, what it led to, too."""
+    marks: list[dict[str, object]] = [] if deployed_at is None else [{"at": deployed_at, "text": "deployed"}]
+    led_to = [each for each in site.journal.runs(run.environment) if each.plan.cause == run.id]
     marks += [
         {"at": int(event.at), "text": "rolled back"}
-        for event in site.journal.events(run=run.id, kind="step.ok")
-        if event.step is not None and run.plan.steps[event.step].action == "activate"
+        for each in (run, *led_to)
+        for event in site.journal.events(run=each.id, kind="step.ok")
+        if event.step is not None and each.plan.steps[event.step].action == "activate"
     ]
     return marks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,7 +30,11 @@ def make_templates(site: Site) -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(
-        application=site.config.settings.app.name, asset=make_asset_address, now=site.clock.now, moment=format_moment
+        application=site.config.settings.app.name,
+        asset=make_asset_address,
+        now=site.clock.now,
+        moment=format_moment,
+        draw_key=draw_key,
     )
     made.filters.update(ago=_format_ago, clock=format_clock, day=format_day, duration=format_duration)
     return made
@@ -41,6 +46,11 @@ def format_moment(at: float, now: float) -> Markup:
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(
         format_time(at), full, format_ago(at, now)
     )
+
+
+def draw_key() -> str:
+    """Return a new key for a form: however often the form is sent, it asks once."""
+    return secrets.token_hex(8)
 
 
 def _format_ago(at: float, now: float) -> str:

@@ -68,6 +68,7 @@ class Site:
         journal: of all environments.
         logins: who may use the pages.
         environments: their names, in the order of the file.
+        person: who started it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -75,7 +76,8 @@ class Site:
         self.environments = tuple(config.settings.environments)
         self.clock = SystemClock()
         self.journal = open_journal(replace(config, chosen=self.environments[0]))
-        self.actor = f"backout serve, {find_actor()}"
+        self.person = find_actor()
+        self.actor = f"backout serve, {self.person}"
         self.logins = Logins(self.journal, self.clock, actor=self.actor)
         self._journals: dict[str, StoredJournal] = {}
         self._lock = threading.Lock()

@@ -217,7 +217,7 @@ def _serve(
             timeout_graceful_shutdown=_END_WITHIN_S,
         )
     )
-    offer = site.logins.offer(site.actor, Permission.APPROVER)
+    offer = site.logins.offer(site.person, Permission.APPROVER)
     first = f"{url}/login?offer={offer}"
     if shell.flags.json:
         shell.output.line("serve", {"url": url, "login_url": first})

@@ -112,8 +112,11 @@ def open_incident(records: IncidentRecords, title: str, severity: Severity | Non
     return name
 
 
-def add_remark(records: IncidentRecords, found: IncidentRecord, kind: str, text: str) -> None:
+def add_remark(records: IncidentRecords, found: IncidentRecord, kind: str, text: str, *, key: str = "") -> None:
     """Record what a person says of an incident; `kind` is one of `model.incident.record`'s.
+
+    Args:
+        key: chosen by whoever says it, so that saying it twice is saying it once; "": each time counts.
 
     Raises:
         UsageError: a sentence for customers that is too long.
@@ -122,7 +125,7 @@ def add_remark(records: IncidentRecords, found: IncidentRecord, kind: str, text:
         what = f"an update is one sentence of at most {MOST} characters; this has {len(text)}"
         raise UsageError(what, where="-m", hint="backout incident update -m SENTENCE")
     once = kind in (record.ACKNOWLEDGED, record.RESOLVED)
-    key = f"{found.id}:{records.actor}" if once else f"{found.id}:{secrets.token_hex(8)}"
+    key = f"{found.id}:{records.actor}" if once else f"{found.id}:{key or secrets.token_hex(8)}"
     data: dict[str, Json] = {"id": found.id, "text": text}
     records.journal.note(records.environment, kind, key, data, actor=records.actor)
     what = f": {text}" if text else ""

@@ -5,10 +5,11 @@ const SECOND = 1000;
 
 function describeAgo(seconds) {
   const s = Math.max(0, Math.round(seconds));
+  if (s < 1) return "just now";
   if (s < 120) return `${s} s ago`;
   if (s < 7200) return `${Math.floor(s / 60)} min ago`;
   if (s < 172800) return `${Math.floor(s / 3600)} h ago`;
-  return `${Math.floor(s / 86400)} days ago`;
+  return `${Math.floor(s / 86400)} d ago`;
 }
 
 // The server's clock counts: how far ours is from it is known from the newest answer.
@@ -20,7 +21,7 @@ function tick() {
     each.textContent = describeAgo((now - Date.parse(each.dateTime)) / SECOND);
     if (!each.dataset.local) {
       each.dataset.local = "yes";
-      each.title += `, ${new Date(each.dateTime).toLocaleString()} here`;
+      if (new Date(each.dateTime).getTimezoneOffset() !== 0) each.title += `, ${new Date(each.dateTime).toLocaleString()} here`;
     }
   }
 }
@@ -34,37 +35,62 @@ document.addEventListener("htmx:sse:error", () => showCut(true));
 document.addEventListener("htmx:sse:after:connection", () => showCut(false));
 document.addEventListener("htmx:sse:after:message", () => { showCut(false); tick(); });
 
+// A form is sent once, however often its button is pressed; what a page of the past shows is read again.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+});
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
 function readColor(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function makeChart(place, title, data, series, bands, marks) {
+const percent = (value) => (value === null || value === undefined ? "–" : `${Number((100 * value).toPrecision(3))} %`);
+const number = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
+const clock = (at) => (at === null || at === undefined ? "–" : new Date(at * SECOND).toISOString().slice(11, 19));
+
+// `say` makes a value readable: on the axis and in the legend.
+function makeChart(place, title, data, series, bands, marks, say) {
   const figure = document.createElement("figure");
   figure.className = "chart";
   const caption = document.createElement("figcaption");
   caption.textContent = title;
   figure.append(caption);
   place.append(figure);
-  const axis = { stroke: readColor("--dim"), grid: { stroke: readColor("--line") } };
+  const axis = { stroke: readColor("--dim"), grid: { stroke: readColor("--line") }, ticks: { stroke: readColor("--line") } };
+  const ratio = window.devicePixelRatio || 1;
   const drawMarks = (plot) => {
     plot.ctx.save();
     plot.ctx.strokeStyle = readColor("--dim");
     plot.ctx.fillStyle = readColor("--dim");
-    plot.ctx.setLineDash([4, 4]);
-    for (const mark of marks) {
+    plot.ctx.setLineDash([4 * ratio, 4 * ratio]);
+    plot.ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+    marks.forEach((mark, place) => {
       const x = Math.round(plot.valToPos(mark.at, "x", true));
+      if (x < plot.bbox.left || x > plot.bbox.left + plot.bbox.width) return;
+      const isLeft = x > plot.bbox.left + plot.bbox.width / 2;
+      plot.ctx.textAlign = isLeft ? "right" : "left";
       plot.ctx.beginPath();
       plot.ctx.moveTo(x, plot.bbox.top);
       plot.ctx.lineTo(x, plot.bbox.top + plot.bbox.height);
       plot.ctx.stroke();
-      plot.ctx.fillText(mark.text, x + 4, plot.bbox.top + 12);
-    }
+      plot.ctx.fillText(mark.text, x + (isLeft ? -4 : 4) * ratio, plot.bbox.top + 14 * ratio * (place + 1));
+    });
     plot.ctx.restore();
   };
   const plot = new uPlot(
     {
-      width: Math.max(280, figure.clientWidth), height: 220, series: [{}, ...series], bands,
-      axes: [axis, axis], hooks: { draw: [drawMarks] }, cursor: { drag: { x: false, y: false } },
+      width: Math.max(280, figure.clientWidth), height: 220, bands,
+      series: [{ label: "UTC", value: (_, at) => clock(at) }, ...series.map((each) => ({ spanGaps: true, value: (_, v) => say(v), ...each }))],
+      axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map((at) => (ticks[1] - ticks[0] < 1 ? new Date(at * SECOND).toISOString().slice(17, 21) + " s" : clock(at))) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(say) }],
+      tzDate: (at) => uPlot.tzDate(new Date(at * SECOND), "Etc/UTC"),
+      legend: { markers: { width: 2, dash: (u, i) => (u.series[i].dash && u.series[i].dash.length ? "dashed" : "solid") } },
+      hooks: { draw: [drawMarks] }, cursor: { drag: { x: false, y: false } },
     },
     data, figure,
   );
@@ -86,7 +112,7 @@ function alignVersions(versions, name) {
 }
 
 // A theme that changes while the page is open changes the colours of what is drawn, too.
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => loadCharts());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawn = ""; loadCharts(); });
 
 const DASHES = [[], [9, 5], [3, 4], [14, 4, 3, 4]];
 
@@ -98,7 +124,6 @@ function drawCharts(place, series) {
     return;
   }
   const colors = ["--bad", "--note", "--good", "--warn"].map(readColor);
-  const percent = (value) => (value === null ? "" : `${(100 * value).toFixed(2)} %`);
   const shares = alignVersions(series.versions, "share");
   const low = alignVersions(series.versions, "low");
   const high = alignVersions(series.versions, "high");
@@ -110,50 +135,60 @@ function drawCharts(place, series) {
     const first = data.length;
     data.push(shares[place + 1], high[place + 1], low[place + 1]);
     lines.push(
-      { label: `${name.slice(0, 8)} failed`, stroke: color, dash: DASHES[place % 4], width: 2, value: (_, v) => percent(v), spanGaps: true },
-      { label: "99 % at most", stroke: "transparent", value: (_, v) => percent(v), spanGaps: true },
-      { label: "99 % at least", stroke: "transparent", value: (_, v) => percent(v), spanGaps: true },
+      { label: `${name.slice(0, 8)} failed`, stroke: color, dash: DASHES[place % 4], width: 2 },
+      { label: "at most", class: "bound", stroke: "transparent", points: { show: false } },
+      { label: "at least", class: "bound", stroke: "transparent", points: { show: false } },
     );
     bands.push({ series: [first + 1, first + 2], fill: `${color}22` });
   });
   data.push(shares[0].map(() => series.error_rate_below));
-  lines.push({ label: "criterion", stroke: readColor("--dim"), dash: [2, 3], value: (_, v) => percent(v) });
-  makeChart(place, "Failed requests, by version; the band is where the true share lies with 99 % confidence", data, lines, bands, series.marks);
+  lines.push({ label: "allowed", stroke: readColor("--dim"), dash: [2, 3], points: { show: false } });
+  makeChart(place, "Failed requests, by version; the band is where the true share lies with 99 % confidence", data, lines, bands, series.marks, percent);
   const times = [shares[0]];
   const timeLines = [];
   names.forEach((name, place) => {
-    for (const quantile of ["p50_ms", "p95_ms", "p99_ms"]) {
+    for (const quantile of ["p95_ms", "p99_ms"]) {
       times.push(alignVersions(series.versions, quantile)[place + 1]);
-      timeLines.push({ label: `${name.slice(0, 8)} ${quantile.slice(0, 3)}`, stroke: colors[place % colors.length], width: quantile === "p95_ms" ? 2 : 1, dash: DASHES[place % 4], value: (_, v) => (v === null ? "" : `${v} ms`), spanGaps: true });
+      timeLines.push({ label: `${name.slice(0, 8)} ${quantile.slice(0, 3)}`, stroke: colors[place % colors.length], width: quantile === "p95_ms" ? 2.5 : 1, dash: DASHES[place % 4] });
     }
   });
-  makeChart(place, "Response times (ms), by version", times, timeLines, [], series.marks);
+  makeChart(place, "Response times, by version: 95 of 100 answers are faster than the thick line, 99 than the thin one", times, timeLines, [], series.marks, (v) => (v === null || v === undefined ? "–" : `${number(v)} ms`));
   const evidence = series.evidence;
   if (evidence && evidence.chart) {
     const since = Date.parse(evidence.since) / SECOND;
     const at = evidence.chart.after_s.map((s) => since + s);
     makeChart(
-      place, "How the evidence grew (natural logarithm), and from where on it decides",
+      place, "How the evidence against the version grew (natural logarithm); from the dotted line on it decides",
       [at, evidence.chart.all, at.map(() => evidence.threshold.log_evidence)],
-      [{ label: "evidence", stroke: colors[0], width: 2 }, { label: "decides", stroke: readColor("--dim"), dash: [2, 3] }],
-      [], series.marks,
+      [{ label: "evidence", stroke: colors[0], width: 2 }, { label: "decides", stroke: readColor("--dim"), dash: [2, 3], points: { show: false } }],
+      [], series.marks, number,
     );
   }
 }
 
+let drawn = "";
+
 async function loadCharts() {
   const place = document.getElementById("charts");
+  const source = document.querySelector("[data-series]");
   if (!place || typeof uPlot === "undefined") return;
+  document.getElementById("counted").hidden = !source;
+  if (!source) return;
   try {
-    const answer = await fetch(place.dataset.series, { credentials: "same-origin" });
+    const answer = await fetch(source.dataset.series, { credentials: "same-origin" });
     if (answer.headers.get("date")) skew = Date.parse(answer.headers.get("date")) - Date.now();
-    if (answer.ok) drawCharts(place, await answer.json());
+    const text = answer.ok ? await answer.text() : drawn;
+    if (text === drawn) return;
+    drawn = text;
+    drawCharts(place, JSON.parse(text));
   } catch {
     showCut(true);
   }
 }
 
-document.getElementById("local").textContent = `Here it is ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
+if (new Date().getTimezoneOffset() !== 0) {
+  document.getElementById("local").textContent = ` Here it is ${Intl.DateTimeFormat().resolvedOptions().timeZone}; the times of yours are shown where you point at one.`;
+}
 setInterval(tick, SECOND);
 loadCharts();
 if (document.getElementById("charts")) setInterval(loadCharts, 5 * SECOND);

@@ -1,0 +1,163 @@
+"""The sentences that a page begins with: what happened, what was done about it, what is left to do; pure.
+
+No id stands where a name can: a run is called by what it does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.action_request import Act
+from backout.model.incident.incident import RunState
+from backout.model.plan import PlanKind
+from backout.report.times import format_clock, format_day, format_duration
+
+if TYPE_CHECKING:
+    from backout.model.action_request import ActionRequest
+    from backout.model.incident.case import Case
+    from backout.model.incident.incident import Incident, Run
+    from backout.report.guard.run_end import RunEnd
+
+_SHORT: Final = 8
+_NAMES: Final = {
+    PlanKind.RAMP: "Ramp",
+    PlanKind.FORWARD: "Roll-forward",
+    PlanKind.RECOVER: "Recovery of data",
+    PlanKind.DRILL: "Drill",
+    PlanKind.BACKUP: "Check of backups",
+    PlanKind.SECRETS: "Setting of secrets",
+    PlanKind.JOBS: "Stop of jobs",
+}
+_ACTS: Final = {
+    Act.PLAN: "Plan of a rollback",
+    Act.ROLLBACK: "Rollback",
+    Act.HOLD: "Hold",
+    Act.UNHOLD: "Lifting of the hold",
+    Act.RESUME: "Resuming of a run",
+    Act.UNDO: "Taking back of a recovery",
+}
+_HALTED: Final = {
+    RunState.WAITING: "waits for an approval",
+    RunState.PAUSED: "is paused",
+    RunState.BLOCKED: "is blocked",
+    RunState.INTERRUPTED: "was interrupted",
+}
+
+
+def name_run(run: Run) -> str:
+    """Return what a run is called: by what it does and with which version."""
+    kind = run.plan.kind
+    if kind is PlanKind.GUARD:
+        return f"Watch of version {_find_version(run, 'watch')}".strip()
+    if kind is PlanKind.ROLLBACK:
+        return f"Rollback to version {_find_version(run, 'activate')}".strip()
+    return _NAMES[kind]
+
+
+def name_request(request: ActionRequest) -> str:
+    """Return what a request is called."""
+    return _ACTS[request.act]
+
+
+def tell_what_happened(case: Case) -> str:
+    """Return what went wrong, in one sentence or two."""
+    incident = case.incident
+    if incident is None:
+        return f"{case.record.opened_by} opened this incident."
+    if incident.bad_version and incident.decision is not None:
+        went = f"Version {incident.bad_version[:_SHORT]} went live {_format_moment(incident.opened_at)}"
+        found = ""
+        if incident.detected_at is not None:
+            found = f" Found after {format_duration(incident.detected_at - incident.opened_at)}:"
+        return f"{went}.{found} {_end_sentence(incident.decision.reason)}"
+    return _end_sentence(case.title[:1].upper() + case.title[1:])
+
+
+def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure: str) -> str:
+    """Return what guard or a person did about it.
+
+    Args:
+        run: the newest one of the incident, None without one; `end`: how it ended, as far as it has.
+        failure: why a step of it failed, "" when none did.
+    """
+    if run is None or end is None:
+        return "Nothing was done about it by backout."
+    name, who = name_run(run), "guard" if run.plan.cause else run.actor or "someone"
+    if run.plan.kind is PlanKind.GUARD:
+        return _tell_watch(run, end)
+    if run.state in _HALTED:
+        said = f"{name}: it {_HALTED[run.state]}, {run.steps_done} of {len(run.plan.steps)} steps are done."
+        return f"{said} Asked for by {who}."
+    if run.state is RunState.RUNNING:
+        return f"{name}: {who} is at it, {run.steps_done} of {len(run.plan.steps)} steps are done."
+    if run.state is RunState.FAILED:
+        return f"{name}: it failed. {_end_sentence(failure)}".strip()
+    if run.state is RunState.ABORTED:
+        return f"{name}: it was given up after {run.steps_done} of {len(run.plan.steps)} steps."
+    done = f"{name}: {who} had it done"
+    if run.plan.kind is PlanKind.ROLLBACK:
+        done = f"{'Guard' if run.plan.cause else who} rolled back to version {_find_version(run, 'activate')}"
+    done += _describe_after(case.incident)
+    if end.verified is None:
+        return f"{done}. Whether all is well was not measured."
+    if end.verified:
+        return f"{done}. It is verified: {_end_sentence(end.why)}"
+    return f"{done}. It is NOT well: {_end_sentence(end.why or 'the criteria were not met')}"
+
+
+def tell_what_is_next(case: Case, run: Run | None, end: RunEnd | None) -> str:
+    """Return what is left to a person."""
+    if run is not None and not run.state.is_over:
+        return {
+            RunState.WAITING: "Read the plan and approve it, or give it up.",
+            RunState.PAUSED: "Let it go on, or give it up.",
+            RunState.BLOCKED: "Mend what blocks it and let it go on, or give it up.",
+            RunState.INTERRUPTED: "Let it go on, or give it up.",
+        }.get(run.state, "Nothing now: look how it goes on.")
+    if case.record.resolved_at is not None:
+        return "Nothing is urgent. Mend the cause before it is deployed again, and write down what you know."
+    if run is not None and end is not None and end.verified is False:
+        return "Look at what is not well below, and decide whether to go back further."
+    if run is not None and run.plan.kind is PlanKind.ROLLBACK and run.state is RunState.DONE:
+        return "Look whether all is well, and say that it is over."
+    return "Decide: go back to the last stable version, or find the cause below. Say so when it is over."
+
+
+def _tell_watch(run: Run, end: RunEnd) -> str:
+    name = name_run(run)
+    if not run.state.is_over:
+        return f"{name}: guard is at it."
+    if end.action == "rollback":
+        return "Guard decided to roll back."
+    if end.accepted:
+        return "It was accepted as intended."
+    why = f" {_end_sentence(end.why)}" if end.why else ""
+    return f"Guard changed nothing.{why}"
+
+
+def _find_version(run: Run, action: str) -> str:
+    """Return the version of the last step of that kind, shortened, "" without one."""
+    for step in reversed(run.plan.steps):
+        if step.action == action:
+            return str(step.args.get("version") or "")[:_SHORT]
+    return ""
+
+
+def _describe_after(incident: Incident | None) -> str:
+    if incident is None or incident.acted_at is None or not incident.bad_version:
+        return ""
+    return f", {format_duration(incident.acted_at - incident.opened_at)} after the deployment"
+
+
+def _format_moment(at: float) -> str:
+    return f"on {format_day(at)} at {format_clock(at)} UTC"
+
+
+def _end_sentence(text: str) -> str:
+    """Return a text with one full stop at its end, "" for none.
+
+    >>> _end_sentence("it failed"), _end_sentence("It failed."), _end_sentence("")
+    ('it failed.', 'It failed.', '')
+    """
+    text = text.strip()
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
