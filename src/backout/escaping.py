@@ -34,6 +34,15 @@ def make_printable(text: str) -> str:
     return text if _PRINTS_AS_IT_IS.fullmatch(text) else show_unseen(_OBEYED.sub("?", text))
 
 
+def make_harmless(text: str) -> str:
+    r"""Return text that somebody typed with `?` for what a terminal would obey; lines and tabs stay, all else, too.
+
+    >>> make_harmless("fine\x1b[2J\0\n")
+    'fine?[2J?\n'
+    """
+    return _OBEYED.sub("?", text)
+
+
 def show_unseen(text: str) -> str:
     """Return text with each invisible character replaced by its name; the selector of a picture is left."""
     return text if text.isascii() else _compile_unseen().sub(lambda found: f"<U+{ord(found[0]):04X}>", text)

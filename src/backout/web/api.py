@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +24,10 @@ from backout.runbook.incident.records import list_incidents
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
 from backout.web.forms import ask_of_run, record_request, write_remark
 from backout.web.openapi import make_document
-from backout.web.pages import check_rights
+from backout.web.pages import parse_number
+from backout.web.problems import ROOT, TITLES, make_problem
 from backout.web.series import read_series
-from backout.web.stream import CHECK_EVERY_S
+from backout.web.stream import ALIVE_EVERY_S, MOST_CLIENTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -36,14 +38,15 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Run
     from backout.model.login import Login
     from backout.runbook.serve.overviews import EnvironmentView
-    from backout.web.sessions import Sessions
+    from backout.web.pages import Pages
     from backout.web.stream import Stream
     from backout.wiring.serve import Site
 
-ROOT: Final = "/api/v1"
 JSON: Final = "application/json"
-PROBLEM: Final = "application/problem+json"
 STATUSES: Final = {"Refused": 409, "Busy": 409, "DecisionNeeded": 409, "UsageError": 422, "JournalUnavailable": 503}
+_CHECK_AGAIN_S: Final = 1.0
+"""How often it is looked whether a login still counts: a revoked one may count that long."""
+_LOG: Final = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
@@ -74,8 +77,8 @@ class Api:
         routes: for the application.
     """
 
-    def __init__(self, site: Site, sessions: Sessions, stream: Stream) -> None:
-        self._site, self._sessions, self._stream = site, sessions, stream
+    def __init__(self, site: Site, pages: Pages, stream: Stream) -> None:
+        self._site, self._pages, self._stream = site, pages, stream
         one = f"{ROOT}/environments/{{environment}}"
         get, post = ["GET"], ["POST"]
         self.routes = [
@@ -104,20 +107,16 @@ class Api:
 
         async def handle(request: Request) -> Response:
             try:
-                login = await run_in_threadpool(self._sessions.find, request)
-                if login is None:
-                    return make_problem(401, "not logged in", hint="Authorization: Bearer bko_...")
+                login = await self._pages.find_login(request)
                 environment = request.path_params.get("environment")
                 if environment is not None:
-                    if environment not in self._site.environments:
-                        return make_problem(404, "there is no such environment")
-                    check_rights(login, needed, environment)
+                    self._pages.check(login, needed, environment)
                 return await answer(request, login)
             except ApiError as error:
                 return make_problem(error.status, error.title, error.detail, error.hint)
             except HTTPException as error:
-                titles = {403: "the login may not do that", 404: "there is no such thing"}
-                return make_problem(error.status_code, titles.get(error.status_code, str(error.detail)))
+                hint = "Authorization: Bearer bko_..." if error.status_code == 401 else ""
+                return make_problem(error.status_code, TITLES.get(error.status_code, str(error.detail)), hint=hint)
             except BackoutError as error:
                 status = STATUSES.get(type(error).__name__, 502)
                 return make_problem(status, error.what, str(error.where or ""), error.hint or "")
@@ -168,9 +167,8 @@ class Api:
         return make_json(make_envelope("series", await run_in_threadpool(read)))
 
     def _find_run(self, request: Request) -> Run:
-        name, run = request.path_params["environment"], request.path_params["run"]
-        found = self._site.journal.find(run)
-        if found is None or found.id != run or found.environment.partition("/")[0] != name:
+        found = self._site.find_run(request.path_params["environment"], request.path_params["run"])
+        if found is None:
             raise ApiError(404, "there is no such run")
         return found
 
@@ -218,12 +216,9 @@ class Api:
         return make_json(make_envelope("requests", {"requests": [self._make_request_record(each) for each in found]}))
 
     async def _request(self, request: Request, _login: Login) -> Response:
-        number = request.path_params["number"]
-        found = (
-            await run_in_threadpool(find_request, self._site.journal, request.path_params["environment"], int(number))
-            if number.isdecimal() and len(number) < 16
-            else None
-        )
+        number = parse_number(request.path_params["number"])
+        name = request.path_params["environment"]
+        found = None if number is None else await run_in_threadpool(find_request, self._site.journal, name, number)
         if found is None:
             raise ApiError(404, "there is no such request")
         return make_json(make_envelope("request", self._make_request_record(found)))
@@ -254,36 +249,41 @@ class Api:
     async def _events(self, request: Request, login: Login) -> Response:
         """Answer with the journal's events of the environments that a login sees, from `Last-Event-ID` on."""
         last = request.headers.get("last-event-id", "")
-        if last and not (last.isdecimal() and len(last) < 16):
+        number = parse_number(last)
+        if last and number is None:
             raise ApiError(400, "Last-Event-ID is the number of an event")
-        after = int(last) if last else await run_in_threadpool(self._site.journal.find_newest)
+        if self._stream.clients >= MOST_CLIENTS:
+            raise HTTPException(503, "too many streams are open")
+        after = await run_in_threadpool(self._site.journal.find_newest) if number is None else number
         return StreamingResponse(self._send_events(request, login, after), media_type="text/event-stream")
 
     async def _send_events(self, request: Request, login: Login, after: int) -> AsyncIterator[bytes]:
-        yield b"retry: 2000\n\n"
-        checked_at = time.monotonic()
-        async for text in self._stream.tail.follow(login, after):
-            yield text if text is not None else b": alive\n\n"
-            if time.monotonic() - checked_at >= CHECK_EVERY_S:
-                checked_at = time.monotonic()
-                if await run_in_threadpool(self._sessions.find, request) is None:
+        self._stream.clients += 1
+        try:
+            yield b"retry: 2000\n\n"
+            async for message in self._follow(request, login, after):
+                yield message
+        except BackoutError as error:  # whoever listens comes back, with the number of the last event
+            _LOG.warning("a stream of events ends: %s", error)
+        finally:
+            self._stream.clients -= 1
+
+    async def _follow(self, request: Request, login: Login, after: int) -> AsyncIterator[bytes]:
+        sent_at = checked_at = time.monotonic()
+        async for message in self._stream.tail.follow(login, after):
+            now = time.monotonic()
+            if now - checked_at >= _CHECK_AGAIN_S:
+                checked_at = now
+                if not await self._stream.counts_still(request):
                     return
+            if message is not None or now - sent_at >= ALIVE_EVERY_S:
+                sent_at = now
+                yield message or b": alive\n\n"
 
 
 def make_json(values: Mapping[str, object], status: int = 200) -> Response:
     """Return an answer in JSON."""
     return Response(encode(values), status, media_type=JSON)
-
-
-def make_problem(status: int, title: str, detail: str = "", hint: str = "") -> Response:
-    """Return a problem, as RFC 9457 has it; `hint` is what to do next."""
-    values: dict[str, object] = {"type": "about:blank", "title": title, "status": status}
-    if detail:
-        values["detail"] = detail
-    if hint:
-        values["hint"] = hint
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return Response(encode(values), status, headers, PROBLEM)
 
 
 async def _read_body(request: Request) -> Body:

@@ -62,7 +62,7 @@ def make_app(
     pages = Pages(site, sessions, templates)
     forms = Forms(site, sessions, pages, Tries())
     stream = Stream(site, sessions, pages)
-    api = Api(site, sessions, stream)
+    api = Api(site, pages, stream)
 
     def answer_alive(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -76,7 +76,7 @@ def make_app(
         Route("/env/{environment}/rollback", pages.rollback),
         Route("/env/{environment}/hold", pages.hold),
         Route("/env/{environment}/requests", forms.make_request, methods=["POST"]),
-        Route("/env/{environment}/requests/{number:int}", pages.request),
+        Route("/env/{environment}/requests/{number}", pages.request),
         Route("/env/{environment}/run/{run}", pages.run),
         Route("/env/{environment}/run/{run}/picture.svg", pages.picture),
         Route("/env/{environment}/run/{run}/ask", forms.ask, methods=["POST"]),

@@ -246,8 +246,8 @@ def _find_target(answer: Mapping[str, Json]) -> str:
 
 def show_run(site: Site, login: Login, name: str, run_id: str) -> Content:
     """Return the page of a run, with the incident that it belongs to. Raises UsageError: there is none."""
-    run = site.journal.find(run_id)
-    if run is None or run.environment.partition("/")[0] != name:
+    run = site.find_run(name, run_id)
+    if run is None:
         raise UsageError(f"there is no run {run_id!r}", where=name)
     incident = next((each for each in list_incidents(site.journal, site.journal, name) if run.id in each.runs), None)
     content = {**_show_case(site, login, name, incident), **_show_steps(site, login, name, run)}
@@ -260,7 +260,7 @@ def show_incident(site: Site, login: Login, name: str, incident_id: str) -> Cont
     incident = next((each for each in known if each.id == incident_id or incident_id in each.runs), None)
     if incident is None:
         raise UsageError(f"there is no incident {incident_id!r}", where=name)
-    run = site.journal.find(incident.runs[-1]) if incident.runs else None
+    run = site.find_run(name, incident.runs[-1]) if incident.runs else None
     content = _show_case(site, login, name, incident)
     return content if run is None else {**content, **_show_steps(site, login, name, run)}
 
@@ -284,7 +284,7 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
     if incident is None:
         return content
     case: Case = read_case(site.open_records(name, login.name), incident)
-    runs = [run for each in incident.runs if (run := site.journal.find(each)) is not None]
+    runs = [run for each in incident.runs if (run := site.find_run(name, each)) is not None]
     return content | {
         "case": case,
         "impact": list_impact(case.impact),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from backout.errors import Refused, UsageError
+from backout.escaping import fold_blanks, make_harmless
 from backout.model.action_request import Act
 from backout.model.approval import NOT_PROVABLE, Approver
 from backout.model.incident import record
@@ -88,7 +90,8 @@ class Forms:
         if login.via == "url":
             await run_in_threadpool(self._site.logins.end, login)
         answer = RedirectResponse("/login", 303)
-        answer.delete_cookie(self._sessions.cookie)
+        # With the attributes that it was set with: a browser takes no other answer for a cookie named `__Host-`.
+        answer.delete_cookie(self._sessions.cookie, secure=self._sessions.secure, httponly=True, samesite="lax")
         return answer
 
     async def make_request(self, request: Request) -> Response:
@@ -129,7 +132,7 @@ class Forms:
 
     async def _find(self, request: Request, environment: str, needed: Permission) -> Login:
         login = await self._pages.find_login(request)
-        check_rights(login, needed, environment)
+        self._pages.check(login, needed, environment)
         return login
 
 
@@ -147,20 +150,22 @@ def record_request(site: Site, login: Login, environment: str, form: Mapping[str
         act = Act(form.get("act", ""))
     except ValueError:
         raise UsageError(f"that cannot be asked for; {', '.join(Act)} can", where="act") from None
-    why, target = _read_why(form, required=act.changes), form.get("target", "").strip()
+    why, target = _read_why(form, required=act.changes), _read_line(form, "target")
     check_target_text(act, target)
+    if act in (Act.RESUME, Act.UNDO) and site.find_run(environment, target) is None:
+        raise UsageError(f"there is no run {target!r}", where=environment)
     if act.changes and site.choose(environment).protected and form.get("confirm", "").strip() != environment:
         raise Refused(f"type {environment} to confirm: it is protected", where="confirm")
     if act in (Act.ROLLBACK, Act.UNDO):
         check_second_person(site, environment)
-    key = form.get("key", "").strip() or secrets.token_hex(8)
+    key = _read_line(form, "key") or secrets.token_hex(8)
     if len(key) > MOST_KEY:
         raise UsageError(f"a key has at most {MOST_KEY} characters", where="key")
     return make_request(
         site.journal,
         environment,
         act,
-        key=f"{login.via}:{login.name}:{key}",
+        key=json.dumps([login.via, login.name, key]),  # no name and key of one login are those of another
         by=login.name,
         target=target,
         why=why,
@@ -181,8 +186,8 @@ def ask_of_run(site: Site, login: Login, environment: str, run: str, form: Mappi
     if needed is None:
         raise UsageError(f"that cannot be asked of a run; {', '.join(ASKS)} can", where="what")
     check_rights(login, needed, environment)
-    found = site.open_journal(environment).find(run)
-    if found is None or found.id != run or found.environment.partition("/")[0] != environment:
+    found = site.find_run(environment, run)
+    if found is None:
         raise UsageError(f"there is no run {run!r}", where=environment)
     why = _read_why(form, required=True)
     if what == "approve":
@@ -215,7 +220,7 @@ def write_remark(site: Site, login: Login, environment: str, incident: str, form
     kind = REMARKS.get(form.get("kind", ""))
     if kind is None:
         raise UsageError(f"that cannot be written; {', '.join(REMARKS)} can", where="kind")
-    text = form.get("text", "").strip()
+    text = _read_text(form, "text")
     if kind == record.NOTED and not text:
         raise UsageError("a note needs a text", where="text")
     if len(text) > MOST_TEXT:
@@ -236,12 +241,22 @@ def make_actor(site: Site, login: Login) -> str:
 
 
 def _read_why(form: Mapping[str, str], *, required: bool) -> str:
-    why = " ".join(form.get("why", "").split())
+    why = _read_line(form, "why")
     if required and not why:
         raise UsageError("say why: it is recorded", where="why")
     if len(why) > MOST_WHY:
         raise UsageError(f"a reason has at most {MOST_WHY} characters", where="why")
     return why
+
+
+def _read_line(form: Mapping[str, str], name: str) -> str:
+    """Return a text on one line, see `_read_text`."""
+    return fold_blanks(_read_text(form, name))
+
+
+def _read_text(form: Mapping[str, str], name: str) -> str:
+    """Return a text with `?` for what a terminal would obey: it becomes a word of a command, which takes no NUL."""
+    return make_harmless(form.get(name, "").replace("\r\n", "\n").strip())
 
 
 async def _read_form(request: Request) -> Mapping[str, str]:
@@ -260,7 +275,10 @@ def _choose_next(request: Request) -> str:
 
 def _keep_path(address: str) -> str:
     """Return a path of ours, "/" for anything that leads elsewhere."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # `//[`
+        return "/"
     is_ours = (
         not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))
     )

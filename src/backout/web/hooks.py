@@ -20,7 +20,8 @@ from backout.errors import BackoutError
 from backout.model.action_request import Act
 from backout.model.value import Value
 from backout.runbook.serve.action_requests import make_request
-from backout.web.api import make_json, make_problem
+from backout.web.api import make_json
+from backout.web.problems import make_problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request

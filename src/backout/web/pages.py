@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from backout.errors import BackoutError, UsageError
@@ -14,6 +17,7 @@ from backout.model.login import Permission
 from backout.report.incident.picture import draw
 from backout.runbook.incident.report import find_record, read_incident, read_picture
 from backout.web import content
+from backout.web.problems import TITLES, is_of_api, make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +33,11 @@ STATUSES = {"Refused": 409, "Busy": 409, "UsageError": 404, "JournalUnavailable"
 """The status of an answer by the error's name; 502 for any other."""
 
 
+NOT_READ: Final = "the journal cannot be read now"
+_MOST_DIGITS: Final = 16
+_LOG: Final = logging.getLogger(__name__)
+
+
 class Pages:
     """What is shown.
 
@@ -41,6 +50,8 @@ class Pages:
         self.handlers: dict[Any, Callable[..., Any]] = {
             HTTPException: self._show_refused,
             BackoutError: self._show_error,
+            ClientDisconnect: self._say_nothing,
+            Exception: self._show_mistake,
         }
 
     async def environments(self, request: Request) -> Response:
@@ -74,10 +85,14 @@ class Pages:
 
     async def request(self, request: Request) -> Response:
         """Show what becomes of a request."""
-        name, number = request.path_params["environment"], request.path_params["number"]
-        return await self._answer(
-            request, "request", lambda login: content.show_request(self._site, login, name, number), name
-        )
+        name, number = request.path_params["environment"], parse_number(request.path_params["number"])
+
+        def show(login: Login) -> content.Content:
+            if number is None:
+                raise UsageError("there is no such request", where=name)
+            return content.show_request(self._site, login, name, number)
+
+        return await self._answer(request, "request", show, name)
 
     async def run(self, request: Request) -> Response:
         """Show a run, and the incident that it belongs to."""
@@ -97,9 +112,11 @@ class Pages:
         """Answer with the picture of a run's incident: failed requests and slow answers by version."""
         name, run = request.path_params["environment"], request.path_params["run"]
         login = await self.find_login(request)
-        check_rights(login, Permission.VIEWER, name)
+        self.check(login, Permission.VIEWER, name)
 
         def read() -> str:
+            if self._site.find_run(name, run) is None:
+                raise UsageError(f"there is no run {run!r}", where=name)
             records = self._site.open_records(name, login.name)
             found = find_record(records, run)
             shown = read_picture(records, found, read_incident(records, found))
@@ -110,11 +127,25 @@ class Pages:
         return Response(await run_in_threadpool(read), media_type="image/svg+xml")
 
     async def find_login(self, request: Request) -> Login:
-        """Return who asks. Raises HTTPException (401): nobody who is known."""
-        login = await run_in_threadpool(self._sessions.find, request)
+        """Return who asks.
+
+        Raises:
+            HTTPException: 401: nobody who is known; 503: the journal is away. Where it is, strangers are not told.
+        """
+        try:
+            login = await run_in_threadpool(self._sessions.find, request)
+        except BackoutError as error:
+            _LOG.warning("nobody can be let in: %s", error)
+            raise HTTPException(503, NOT_READ) from error
         if login is None:
             raise HTTPException(401)
         return login
+
+    def check(self, login: Login, needed: Permission, environment: str) -> None:
+        """Raise HTTPException where there is no such environment for a login (404), or it may not do that (403)."""
+        check_rights(login, needed, environment)
+        if environment not in self._site.environments:
+            raise HTTPException(404)
 
     async def _answer(
         self,
@@ -127,7 +158,7 @@ class Pages:
     ) -> Response:
         login = await self.find_login(request)
         if environment is not None:
-            check_rights(login, needed, environment)
+            self.check(login, needed, environment)
         found = await run_in_threadpool(read, login)
         return self.render(template, login, {**found, "path": request.url.path})
 
@@ -145,8 +176,11 @@ class Pages:
         )
 
     async def _show_refused(self, request: Request, error: HTTPException) -> Response:
+        if is_of_api(request.url.path):
+            title = TITLES.get(error.status_code, str(error.detail))
+            return make_problem(error.status_code, title, headers=error.headers)
         if error.status_code == 401 and request.method == "GET":
-            return RedirectResponse(f"/login?next={request.url.path}", 303)
+            return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
         words = {
             401: "You are not logged in.",
             403: "Your login may not do that.",
@@ -154,7 +188,18 @@ class Pages:
             405: "That cannot be done here.",
         }
         why = words.get(error.status_code, str(error.detail))
-        return self.render("error", None, {"why": why, "hint": ""}, error.status_code)
+        answer = self.render("error", None, {"why": why, "hint": ""}, error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def _show_mistake(self, request: Request, _error: Exception) -> Response:
+        """Say that it is not whoever asks; the server's own log has the rest."""
+        if is_of_api(request.url.path):
+            return make_problem(500, TITLES[500])
+        return self.render("error", None, {"why": "This is a mistake in backout itself.", "hint": ""}, 500)
+
+    async def _say_nothing(self, _request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody is there to read it
 
     async def _show_error(self, _request: Request, error: BackoutError) -> Response:
         status = STATUSES.get(type(error).__name__, 502)
@@ -164,6 +209,11 @@ class Pages:
 def _draw_none() -> str:
     """Return no key: what is drawn for many is the same for all; a script sends each form once there."""
     return ""
+
+
+def parse_number(text: str) -> int | None:
+    """Return the number that a part of an address is, None: it is none; one of 5,000 digits is no number."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else None
 
 
 def check_rights(login: Login, needed: Permission, environment: str) -> None:

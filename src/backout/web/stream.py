@@ -17,7 +17,7 @@ from starlette.responses import StreamingResponse
 from backout.errors import BackoutError
 from backout.model.login import Permission
 from backout.web import content
-from backout.web.pages import check_rights
+from backout.web.pages import parse_number
 from backout.web.tail import Tail
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ DRAW_WITHIN_S: Final = 0.25
 """So long after pages were drawn they are drawn again at the earliest: a watch records something every second."""
 DRAW_EVERY_S: Final = 2.0
 """How often the pages are drawn while nothing is: what a worker keeps beside the journal is no event."""
-CHECK_EVERY_S: Final = 15.0
-"""How often it is looked whether a login still counts; a sign of life is sent as often."""
+CHECK_EVERY_S: Final = 2.0
+"""How often it is looked whether a login still counts, beside before each message."""
+ALIVE_EVERY_S: Final = 15.0
+"""How often a sign of life is sent."""
 MOST_CLIENTS: Final = 1000
 _LOG: Final = logging.getLogger(__name__)
 
@@ -76,32 +78,35 @@ class Stream:
         self.tail = Tail(site)
 
     async def answer(self, request: Request) -> Response:
-        """Answer with the stream of one page. Raises HTTPException (503): too many are open."""
+        """Answer with the stream of one page.
+
+        Raises:
+            HTTPException: 401, 403, 404: see `Pages.find_login` and `check_rights`; 503: too many are open.
+            BackoutError: there is no such page, or the journal is away.
+        """
         place = _parse_place(str(request.path_params["place"]))
         login = await self._pages.find_login(request)
         if place.environment:
-            check_rights(login, Permission.VIEWER, place.environment)
+            self._pages.check(login, Permission.VIEWER, place.environment)
         if self.clients >= MOST_CLIENTS:
             raise HTTPException(503, "too many streams are open")
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(self._send(request, place, login), media_type="text/event-stream", headers=headers)
-
-    async def _send(self, request: Request, place: Place, login: Login) -> AsyncIterator[bytes]:
         topic = Topic(place, login.role, login.environments)
+        message = self._last.get(topic) or make_message(await run_in_threadpool(self._read, place, login))
+        sent = self._send(request, topic, login, message)
+        return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
+
+    async def _send(self, request: Request, topic: Topic, login: Login, message: bytes) -> AsyncIterator[bytes]:
         queue: asyncio.Queue[bytes] = asyncio.Queue(1)
         self._waiting.setdefault(topic, set()).add(queue)
         self._logins[topic] = login
+        self._last.setdefault(topic, message)
         self.clients += 1
         try:
             yield b"retry: 2000\n\n"
-            yield self._last.get(topic) or await self._draw(topic)
-            while True:
-                try:
-                    yield await asyncio.wait_for(queue.get(), CHECK_EVERY_S)
-                except TimeoutError:
-                    yield b": alive\n\n"
-                if not await self._still_counts(request):
-                    return
+            yield message
+            async for each in self._follow(request, queue):
+                yield each
         finally:
             self.clients -= 1
             waiting = self._waiting[topic]
@@ -111,7 +116,22 @@ class Stream:
                 self._logins.pop(topic, None)
                 self._last.pop(topic, None)
 
-    async def _still_counts(self, request: Request) -> bool:
+    async def _follow(self, request: Request, queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+        """Yield what is drawn, as long as the login counts: it is looked before each message."""
+        loop = asyncio.get_running_loop()
+        sent_at = loop.time()
+        while True:
+            message = b""
+            with contextlib.suppress(TimeoutError):
+                message = await asyncio.wait_for(queue.get(), CHECK_EVERY_S)
+            if not await self.counts_still(request):
+                return
+            if message or loop.time() - sent_at >= ALIVE_EVERY_S:
+                sent_at = loop.time()
+                yield message or b": alive\n\n"
+
+    async def counts_still(self, request: Request) -> bool:
+        """Whether the login that began a stream still counts; while the journal is away, it does."""
         with contextlib.suppress(BackoutError):
             return await run_in_threadpool(self._sessions.find, request) is not None
         return True  # the journal is away: what was drawn last stays, and gets old visibly
@@ -127,25 +147,34 @@ class Stream:
                 if loop.time() - drawn_at < (DRAW_WITHIN_S if is_new else DRAW_EVERY_S):
                     continue
                 is_new, drawn_at = False, loop.time()
-                for topic in list(self._waiting):
-                    await self._draw(topic)
             except BackoutError as error:
                 _LOG.warning("the pages are not kept up to date: %s", error)
-            except Exception:  # noqa: BLE001 - a mistake in one page ends no stream
-                _LOG.exception("a mistake in backout itself, in a stream")
+                continue
+            for topic in list(self._waiting):
+                await self._redraw(topic)
 
-    async def _draw(self, topic: Topic) -> bytes:
-        """Draw a page and give it to everybody who looks at it; return the message."""
+    async def _redraw(self, topic: Topic) -> None:
+        """Draw a page for those who look at it; what goes wrong with one ends no other."""
+        if topic not in self._waiting:  # who looked at it has left while another was drawn
+            return
+        try:
+            await self._draw(topic)
+        except BackoutError as error:
+            _LOG.warning("a page is not kept up to date: %s", error)
+        except Exception:  # noqa: BLE001 - a mistake in one page ends no stream
+            _LOG.exception("a mistake in backout itself, in a stream")
+
+    async def _draw(self, topic: Topic) -> None:
+        """Draw a page and give it to everybody who looks at it."""
         login = self._logins[topic]
         part = await run_in_threadpool(self._read, topic.place, login)
         message = make_message(part)
-        if message != self._last.get(topic):
+        if topic in self._waiting and message != self._last.get(topic):
             self._last[topic] = message
             for queue in self._waiting.get(topic, ()):
                 if queue.full():  # a client that is slow gets the newest, and not all that it missed
                     queue.get_nowait()
                 queue.put_nowait(message)
-        return message
 
     def _read(self, place: Place, login: Login) -> str:
         site = self._site
@@ -180,7 +209,7 @@ def _parse_place(path: str) -> Place:
     if len(parts) == 2 and parts[0] == "environment":
         return Place("environment", parts[1])
     if len(parts) == 3 and parts[0] in ("request", "run", "incident"):
-        if parts[0] == "request" and not parts[2].isdecimal():
+        if parts[0] == "request" and parse_number(parts[2]) is None:
             raise HTTPException(404)
         return Place(*parts)
     raise HTTPException(404)

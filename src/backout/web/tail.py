@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_WAITING: Final = 2000
 """Messages that a client may be behind; then it is cut off, and goes on from `Last-Event-ID` when it comes again."""
 _PAGE: Final = 500
+IDLE_S: Final = 2.0
+"""How often somebody who follows is told that nothing is new."""
 
 
 class Message(NamedTuple):
@@ -85,7 +87,7 @@ class Tail:
                         yield message.text
             while True:
                 try:
-                    new = await asyncio.wait_for(queue.get(), _ALIVE_EVERY_S)
+                    new = await asyncio.wait_for(queue.get(), IDLE_S)
                 except TimeoutError:
                     yield None
                     continue
@@ -97,9 +99,6 @@ class Tail:
                         yield new.text
         finally:
             self._following.discard(queue)
-
-
-_ALIVE_EVERY_S: Final = 15.0
 
 
 def _is_seen(message: Message, login: Login) -> bool:

@@ -12,7 +12,7 @@ from backout.model.login import Login
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.case import IncidentRecords
 from backout.runbook.serve.logins import Logins
-from backout.runbook.serve.overviews import note_viewed, read_view
+from backout.runbook.serve.overviews import find_run, note_viewed, read_view
 from backout.wiring.helps import list_helps, make_commit_url
 from backout.wiring.records import find_actor, open_journal, open_reports
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.journal.stored import StoredJournal
+    from backout.model.incident.incident import Run
     from backout.model.login import Permission
     from backout.runbook.serve.overviews import EnvironmentView
 
@@ -99,6 +100,10 @@ class Site:
             if found is None:
                 found = self._journals[environment] = open_journal(config)
             return found
+
+    def find_run(self, environment: str, run: str) -> Run | None:
+        """Return the run of an environment with exactly this id, None: there is none. Raises JournalUnavailable."""
+        return find_run(self.journal, environment, run)
 
     def mask(self, text: str) -> str:
         """Return a text that a person typed without what looks like a secret; none is known here by its value."""

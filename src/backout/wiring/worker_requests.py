@@ -13,6 +13,7 @@ from backout.journal.stop import ThreadStop
 from backout.model.action_request import Act
 from backout.providers.child_environment import make_module_command
 from backout.providers.clock import SystemClock
+from backout.runbook.serve.overviews import find_run
 from backout.runbook.worker.request_runner import LONGEST, RequestRunner, make_words
 from backout.wiring.records import find_actor
 from backout.wiring.worker_child import WorkerChild
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.action_request import ActionRequest
+    from backout.ports import Runs
     from backout.wiring.worker import WorkerJournal
 
 _TARGET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
@@ -47,7 +49,7 @@ def make_request_runner(
     book = journal.open(first, ThreadStop())  # for notes of whichever environment; nothing is driven with it
 
     def start(request: ActionRequest) -> WorkerChild:
-        check_target(request)
+        check_target(book, request)
         masked = replace_values(request, why=config.variables.mask_text(request.why))  # it becomes a word of a command
         file = config.path.absolute()
         argv = make_module_command(
@@ -63,9 +65,14 @@ def make_request_runner(
     return RequestRunner(book, SystemClock(), start, tell, wake, actor=f"{find_actor()} {journal.name}")
 
 
-def check_target(request: ActionRequest) -> None:
-    """Raise UsageError where the target is none that such a request may have."""
+def check_target(runs: Runs, request: ActionRequest) -> None:
+    """Raise UsageError where the target is none that such a request may have: a run is one of its environment.
+
+    The command itself goes by the run alone, wherever that is.
+    """
     check_target_text(request.act, request.target)
+    if request.act in (Act.RESUME, Act.UNDO) and find_run(runs, request.environment, request.target) is None:
+        raise UsageError(f"there is no run {request.target!r}", where=request.environment)
 
 
 def check_target_text(act: Act, target: str) -> None:

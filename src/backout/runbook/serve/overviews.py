@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from backout.errors import UsageError
 from backout.model.value import Value
 from backout.runbook.incident.records import list_incidents
 
@@ -19,6 +22,7 @@ _RUN: Final = "status"
 _VIEWED: Final = "viewed"
 VIEWED_S: Final = 60.0
 """So long after somebody looked at an environment its status is kept fresh."""
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 STALE_S: Final = 30.0
 """A status that is older is shown as stale: the worker reads one every ten seconds (with many environments, later)."""
 
@@ -50,6 +54,21 @@ class EnvironmentView(Value, frozen=True):
     def is_stale(self, now: float) -> bool:
         """Whether what the status says is too old to be believed."""
         return self.status is None or now - self.status.read_at > STALE_S
+
+
+def find_run(runs: Runs, environment: str, run: str) -> Run | None:
+    """Return the run of an environment with exactly this id, None: there is none. Raises JournalUnavailable.
+
+    The beginning of an id is none: what it fits may be runs of environments that whoever asks does not see. Runs on
+    objects are in a lane of their own in it.
+    """
+    if not _ID.fullmatch(run):
+        return None
+    with suppress(UsageError):  # it is the beginning of several
+        found = runs.find(run)
+        if found is not None and found.id == run and found.environment.partition("/")[0] == environment:
+            return found
+    return None
 
 
 def save_status(checkpoints: Checkpoints, environment: str, record: Mapping[str, object], read_at: float) -> None:
