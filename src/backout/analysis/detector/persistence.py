@@ -134,7 +134,6 @@ class StretchLaw:
     def __init__(self, law: Law, *, concurrent: bool, points: int, unit_s: int = MINUTE_S) -> None:
         self.unit_s = unit_s
         self._test = MinuteLaw(law, concurrent=concurrent, points=points, clustered=False)
-        self._points = points
         self._minute = 0
         self._levels: Levels = [[math.log(start_mass(0, 0))] * points for _ in range(FORGIVEN + 1)]
         self._parts: list[list[float]] = [[0, 0, 0, 0]]
@@ -180,7 +179,7 @@ class StretchLaw:
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far, the open minute included."""
         if self._known is None:
-            self._known = log_sum(self._with_open()[-1]) - math.log(self._points)
+            self._known = self._test.mix(self._with_open()[-1])
         return self._known
 
     def most_log_e(self) -> float:
@@ -190,9 +189,9 @@ class StretchLaw:
         parts = self._parts
         whole = parts[0] if len(parts) == 1 else list(map(sum, zip(*parts, strict=True)))
         if not self._test.is_usual(whole):
-            return log_sum(_add(self._levels[-1], self._test.ratios(whole))) - math.log(self._points)
+            return self._test.mix(_add(self._levels[-1], self._test.ratios(whole)))
         if self._closed is None:
-            self._closed = log_sum(self._levels[-1]) - math.log(self._points)
+            self._closed = self._test.mix(self._levels[-1])
         return self._closed
 
     def stretch_log_e(self) -> float:

@@ -25,6 +25,9 @@ FIRST_RATIO = 1.5
 _TOTAL = (20.0, 1.0)
 """A minute in which nearly all are hits, however many: what no other alternative reaches. Without it a version nine
 times as slow, all of whose answers are slow, would look more like an outage than like any bad version."""
+_TOTAL_WEIGHT = 0.02
+"""Its part of the average, without `clustered`: little, so that the others tell as soon as without it; where all are
+slow, it has evidence enough at once."""
 _LOG_BETA_OUTAGE = log_beta(OUTAGE_A, OUTAGE_B)
 _FIRST_MASS = 0.75
 _LASTING = 0.02
@@ -139,6 +142,7 @@ class MinuteLaw:
         self._log_usual = math.log1p(-math.exp(self._log_outage))
         others = list_alternatives(law, points, clustered=clustered, least=least)
         self._alternatives = [(a, b, log_beta(a, b)) for a, b in others]
+        self._shares = list_log_shares(points, clustered=clustered)
         self._high = HealthyLaw.make(law.p_lasting, law.tau) if law.p_lasting else None
         self._lasting = 0.0
         self._minute = 0
@@ -197,10 +201,14 @@ class MinuteLaw:
         """Return the natural logarithm of the evidence so far, the open minute included."""
         if self._known is None:
             gains = self._gains()
-            self._known = log_sum([m + g for m, g in zip(self._scores, gains, strict=True)]) - math.log(self._points)
+            self._known = self.mix([m + g for m, g in zip(self._scores, gains, strict=True)])
             if self._high is not None:
                 self._known -= log_add(LOG_NOT_LASTING, LOG_LASTING + self._lasting + self._compare_lasting())
         return self._known
+
+    def mix(self, scores: Sequence[float]) -> float:
+        """Return the log evidence of all alternatives together, from that of each."""
+        return log_sum([score + share for score, share in zip(scores, self._shares, strict=True)])
 
     def most_log_e(self, *, roughly: bool = False) -> float:
         """Return a number that `log_e` does not exceed, at a fraction of its cost while hits are no more than usual.
@@ -217,7 +225,7 @@ class MinuteLaw:
         if self._known is not None or not self._clustered or not (is_usual or roughly):
             return self.log_e()
         if self._closed is None:
-            self._closed = log_sum(self._scores) - math.log(self._points) - LOG_NOT_LASTING
+            self._closed = self.mix(self._scores) - LOG_NOT_LASTING
         if is_usual:
             return self._closed
         return self._closed + max(0.0, log_best(u, v) - self._compute_null(self._usual, self._open))
@@ -313,6 +321,14 @@ class MinuteLaw:
         self._open = list(state["open"])
         self._scores = list(state["scores"])
         return self
+
+
+def list_log_shares(points: int, *, clustered: bool) -> list[float]:
+    """Return the logarithm of each alternative's part of the average."""
+    if clustered:
+        return [-math.log(points)] * points
+    graded = math.log1p(-_TOTAL_WEIGHT) - math.log(points - 1)
+    return [*[graded] * (points - 1), math.log(_TOTAL_WEIGHT)]
 
 
 def list_alternatives(law: Law, points: int, *, clustered: bool, least: float = 0.0) -> list[tuple[float, float]]:
