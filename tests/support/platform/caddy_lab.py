@@ -192,11 +192,16 @@ def caddy_host(folder: Path, *, ports: int = 20, prepared: bool = True) -> Itera
 
 
 @contextmanager
-def running_caddy(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run Caddy with the configuration in a folder."""
+def running_caddy(folder: Path, releases: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run Caddy with the configuration in a folder.
+
+    Args:
+        releases: a folder of releases that it shows; None: the one in that folder.
+    """
     caddy = _start_caddy(folder)
+    shown = (releases or folder / "releases") / SOCKET
     try:
-        until(lambda: accepts(f"unix/{folder / 'releases' / SOCKET}"), 10, "Caddy's socket", process=caddy)
+        until(lambda: accepts(f"unix/{shown}"), 10, "Caddy's socket", process=caddy)
         yield caddy
     finally:
         caddy.terminate()

@@ -1,53 +1,41 @@
-"""A fleet: many environments on a scripted platform, spoken for by commands, with visitors; and workers for them."""
+"""A fleet: many environments on several platforms, with visitors, in one backout.toml; and workers for them."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fleet_hosts import hosts_part
+from fleet_part import visitors
+from fleet_scripted import ScriptedPart
+from fleet_twin import twin_part
+
 from backout.config import Environment, load
 from backout.model.version import Mark, VersionId, VersionMark
-from backout.providers.child import find_free_ports, tie_to_parent
+from backout.providers.child import tie_to_parent
 from backout.wiring.other_platform import find_other_platform
 from backout.wiring.records import open_journal
+from backout.wiring.toolbox import make_toolbox
 from backout.wiring.worker import read_workers
-
-from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HERE: Final = Path(__file__).parent
-_PLATFORM: Final = _HERE / "fleet_platform.py"
+    from fleet_part import Part
+
 _ENVIRONMENT: Final = """
 [environments.{name}]
 protected = false
 criteria = {{ watch = "{watch}", latency = {{ p99_at_most = 1000.0 }} }}
-health = {{ url = "http://127.0.1.{number}:{port}/{name}/health" }}
-{pin}[environments.{name}.traffic]
-provider = "logs"
-logs = {{ path = "logs/{name}.jsonl" }}
-[environments.{name}.platform]
-provider = "command"
-[environments.{name}.platform.command]
-history = {argv}
-current = {argv}
-activate = {argv}
-shares = {argv}
-probe = {argv}
-timeout = "60s"
-environment = {{ FLEET_STATE = "state/{name}.json" }}
-[environments.{name}.guard]
+{lines}[environments.{name}.guard]
 mode = "act"
 """
 
@@ -57,44 +45,43 @@ class Fleet:
     """The applications of a folder.
 
     Args:
+        parts: a platform each, with its applications.
         variables: what its workers find in their environment.
     """
 
     folder: Path
-    names: tuple[str, ...]
-    url: str
+    parts: tuple[Part, ...]
     variables: dict[str, str]
     workers: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def deploy(self, name: str, version: str) -> None:
-        """Push a version of an application, and make it live as a deploy script does it."""
-        commit = version.encode().hex().ljust(40, "0")[:40]
-        self._ask(name, command="push", made={"id": version, "commit": commit})
-        assert "deployment" in self._ask(name, command="activate", version=version, message="deploy")
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all applications, which are those of their environments."""
+        return tuple(name for part in self.parts for name in part.names)
 
-    def _ask(self, name: str, **request: object) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(_PLATFORM)], input=json.dumps(request), cwd=self.folder,
-            env={"FLEET_STATE": f"state/{name}.json"}, text=True, capture_output=True, check=True,
-        )  # fmt: skip
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+    def find_part(self, name: str) -> Part:
+        """Return the part that an application belongs to."""
+        return next(part for part in self.parts if name in part.names)
+
+    def deploy(self, name: str, version: str) -> str:
+        """Deploy a version of an application as a deploy script does it, and return its id on its platform."""
+        return self.find_part(name).deploy(name, version)
 
     def read_live(self, name: str) -> str:
-        """Return the version that is live."""
-        state = json.loads((self.folder / "state" / f"{name}.json").read_text())
-        return str(next(each["version"] for each in state["deployments"][0]["shares"] if each["percentage"]))
+        """Return the version that is live, as its platform says."""
+        return self.find_part(name).read_live(name)
 
     def read_switches(self, name: str) -> list[dict[str, Any]]:
-        """Return every switch, oldest first."""
-        path = self.folder / "state" / f"{name}.ledger"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """Return what was made live, oldest first, as its platform recorded it."""
+        return self.find_part(name).read_switches(name)
+
+    def read_served(self, name: str) -> list[str]:
+        """Return the versions that were live, in order, each once in a row, as its platform recorded it."""
+        return self.find_part(name).read_served(name)
 
     def read_looks(self) -> dict[str, list[float]]:
-        """Return when each application's health was looked at, by the server's own clock."""
-        with urllib.request.urlopen(f"{self.url}/looks") as answer:
-            found: dict[str, list[float]] = json.load(answer)
-        return found
+        """Return when each application's health was looked at, by the clock of the server that was asked."""
+        return {name: looks for part in self.parts for name, looks in part.read_looks().items()}
 
     def start_worker(self, *words: str) -> subprocess.Popen[str]:
         """Start a worker; what it says is in `worker-N.log`."""
@@ -130,68 +117,87 @@ def load_config(folder: Path, name: str | None, variables: dict[str, str]) -> An
 
 
 @contextlib.contextmanager
-def fleet(folder: Path, count: int, *, journal_url: str = "", rate: float = 8.0, watch: str = "30s") -> Iterator[Fleet]:
+def fleet(
+    folder: Path,
+    count: int,
+    *,
+    on_twin: int = 0,
+    on_hosts: int = 0,
+    journal_url: str = "",
+    rate: float = 8.0,
+    watch: str = "30s",
+) -> Iterator[Fleet]:
     """Run the applications of a new fleet, each with `good-1` live.
 
     Args:
+        count: how many are on the scripted platform.
+        on_twin: on a twin of Cloudflare.
+        on_hosts: behind one Caddy.
         journal_url: of a journal on a server; "": a file.
         rate: visitors a second, of each.
     """
-    (port,) = find_free_ports(1)
-    names = tuple(f"app-{number}" for number in range(count))
-    for each in ("state", "logs"):
-        (folder / each).mkdir()
-    for name in names:
-        (folder / "state" / f"{name}.json").write_text('{"versions": [], "deployments": []}')
-        (folder / "logs" / f"{name}.jsonl").touch()
-    made = Fleet(folder, names, f"http://127.0.0.1:{port}", {"BACKOUT_JOURNAL_URL": journal_url} if journal_url else {})
-    _write_config(made, watch, {})
-    pins = {}
+    variables = {"BACKOUT_JOURNAL_URL": journal_url} if journal_url else {}
+    scripted = ScriptedPart(folder, count)
+    with contextlib.ExitStack() as running:
+        parts: list[Part] = [scripted]
+        served: dict[str, str] = {}
+        if on_twin:
+            twin = running.enter_context(twin_part(folder, on_twin))
+            parts.append(twin)
+            served |= twin.hosts
+        if on_hosts:
+            hosts = running.enter_context(hosts_part(folder, on_hosts, variables))
+            parts.append(hosts)
+            served |= hosts.hosts
+        made = Fleet(folder, tuple(parts), variables)
+        running.callback(made.stop)
+        _write_config(made, watch)
+        _pin(made, scripted)
+        first = {name: made.deploy(name, "good-1") for name in made.names}
+        _write_config(made, watch)
+        _mark_stable(made, first, {name for name in made.names if name not in scripted.names})
+        running.enter_context(scripted.serve(rate))
+        if served:
+            running.enter_context(visitors(rate, served))
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def _pin(fleet: Fleet, scripted: ScriptedPart) -> None:
+    """Have the configuration say who each scripted application is."""
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    for name in names:
-        platform = find_other_platform(load_config(folder, name, made.variables))
+    for name in scripted.names:
+        platform = find_other_platform(load_config(fleet.folder, name, fleet.variables))
         assert platform is not None
-        pins[name] = f'pin = {{ conformance = "{at}/{platform.fingerprint()}" }}\n'
-        made.deploy(name, "good-1")
-    _write_config(made, watch, pins)
-    _mark_stable(made)
-    argv = (sys.executable, "-I", "-S", str(_HERE / "fleet_server.py"), str(folder), str(port), str(rate), str(count))
-    server = subprocess.Popen(tie_to_parent(argv, signal.SIGKILL))
-    try:
-        until(lambda: _answers(made.url), 20, "the fleet's server")
-        yield made
-    finally:
-        made.stop()
-        server.kill()
-        server.wait()
+        scripted.pins[name] = f'pin = {{ conformance = "{at}/{platform.fingerprint()}" }}\n'
 
 
-def _mark_stable(fleet: Fleet) -> None:
-    """Have the journal know that `good-1` was watched and found healthy."""
+def _mark_stable(fleet: Fleet, first: dict[str, str], hashed: set[str]) -> None:
+    """Have the journal know that each first version was watched and found healthy.
+
+    Args:
+        hashed: where the platform tells the code of versions apart.
+    """
     journal = open_journal(load_config(fleet.folder, None, fleet.variables))
-    for name in fleet.names:
-        mark = VersionMark(Mark.STABLE, VersionId("good-1"), None, time.time(), "guard-1", "a long watch")
+    for name, version in first.items():
+        code_hash = None
+        if name in hashed:
+            tools = make_toolbox(load_config(fleet.folder, name, fleet.variables))
+            code_hash = tools.versions.detail(VersionId(version)).code_hash
+        mark = VersionMark(Mark.STABLE, VersionId(version), code_hash, time.time(), "guard-1", "a long watch")
         journal.mark(name, mark, actor="the fleet")
     journal.close()
 
 
-def _answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{url}/looks").close()
-    except OSError:
-        return False
-    return True
-
-
-def _write_config(fleet: Fleet, watch: str, pins: dict[str, str]) -> None:
-    argv = json.dumps([sys.executable, "-I", "-S", str(_PLATFORM)])
+def _write_config(fleet: Fleet, watch: str) -> None:
     parts = ['[app]\nname = "fleet"\n']
     if fleet.variables:
         parts.append('[journal]\nurl_env = "BACKOUT_JOURNAL_URL"\n')
     parts += [
-        _ENVIRONMENT.format(
-            name=name, number=number, watch=watch, port=fleet.url.rpartition(":")[2], argv=argv, pin=pins.get(name, "")
-        )
-        for number, name in enumerate(fleet.names)
+        _ENVIRONMENT.format(name=name, watch=watch, lines=part.describe(name))
+        for part in fleet.parts
+        for name in part.names
     ]
     (fleet.folder / "backout.toml").write_text("".join(parts))
