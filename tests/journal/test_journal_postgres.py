@@ -457,6 +457,26 @@ def test_two_containers_of_one_name_are_two_machines() -> None:
     assert lease.is_free(mine, 11.0, locked=True)
 
 
+def test_the_connection_string_is_read_once_for_a_connection(tmp_path: Path) -> None:
+    """A fleet's workers make hundreds of statements a second; a string that was changed leads where the next one is."""
+    asked: list[str] = []
+
+    def read() -> str:
+        asked.append("once more")
+        return toy.url_of(tmp_path)
+
+    link = PostgresLink(read)
+    journal = StoredJournal(PostgresStore(link), toy.WallClock(), locks=tmp_path / "locks-of-it", host="a#1")
+    for number in range(5):
+        journal.note("production", "test.note", str(number), {}, actor="me")
+    assert len(list(journal.events())) == 5
+    assert len(asked) == 1
+    link.close()
+    assert len(list(journal.events())) == 5
+    assert len(asked) == 2
+    journal.close()
+
+
 def lose(directory: Path, name: str) -> str:
     """Return a copy of the database as it is now: what a replica has that gets nothing from now on."""
     base, _, database = toy.url_of(directory).rpartition("/")

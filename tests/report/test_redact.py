@@ -43,6 +43,24 @@ def test_a_long_value_of_one_kind_of_character_is_registered_at_once(unit: str) 
     assert find_growth(lambda text: Redactor().register(text), "", unit, "") is None
 
 
+def test_what_is_known_is_not_taken_apart_again() -> None:
+    """A token is read, and registered, for each call of an API."""
+    taken: list[str] = []
+
+    class Token(str):
+        __slots__ = ()
+
+        def splitlines(self, keepends: bool = False) -> list[str]:
+            taken.append(str(self))
+            return super().splitlines(keepends)
+
+    redactor = Redactor()
+    for _ in range(3):
+        redactor.register(Token("s3cr3t-value-of-a-call"))
+    assert taken == ["s3cr3t-value-of-a-call"]
+    assert redactor.redact("with s3cr3t-value-of-a-call") == f"with {MASK}"
+
+
 @given(SECRETS, st.binary(max_size=9), st.binary(max_size=9))
 def test_base64_of_a_text_around_a_secret_gives_nothing_back(secret: str, before: bytes, after: bytes) -> None:
     """At any alignment, in both alphabets; at most the characters shared with the neighbours stay."""

@@ -77,6 +77,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._allowed: set[str] = set()
+        self._registered: set[str] = set()
         self._open: set[str] = set()
         self._values: dict[str, tuple[Needle, ...]] = {}
         self._edges: tuple[str, ...] = ()
@@ -92,8 +93,12 @@ class Redactor:
         """Mask this value from now on, in every spelling; short values and openly used words are not masked.
 
         Of a URL, its password and the path of a web address are masked on their own as well, of keywords and values
-        that name a database the passwords, of a text of several lines each line.
+        that name a database the passwords, of a text of several lines each line. Secrets are read, and so registered,
+        for each call that needs one: what is known costs nothing.
         """
+        if value in self._registered:
+            return
+        self._registered.add(value)
         for part in (value, *_list_secret_parts(value)):
             self._keep(part, _list_needles(part))
         from backout.report.spellings import Needle, make_bare

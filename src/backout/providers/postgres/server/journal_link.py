@@ -64,7 +64,8 @@ class PostgresLink:
     """One connection, opened at the first transaction.
 
     Args:
-        url: returns the connection string; raises AuthError when this machine does not have it.
+        url: returns the connection string, asked for whenever a connection is made; raises AuthError when this machine
+            does not have it.
         patience_s: how long another writer is waited for, and a statement.
         connect_timeout_s: of each address that the name of the server has.
         search_path: where names are looked up.
@@ -82,6 +83,7 @@ class PostgresLink:
         self._connect_timeout_s = connect_timeout_s
         self._limit_s = patience_s + _GRACE_S
         self._connection: psycopg.Connection[Any] | None = None
+        self._url = ""
         milliseconds = f"{round(patience_s * 1000)}"
         self._pins = write_pins(
             {
@@ -171,11 +173,10 @@ class PostgresLink:
         """Lend the connection. Raises LinkError for what psycopg raises."""
         import psycopg
 
-        url = ""
         try:
-            url = self._read_url()
             if self._connection is None or self._connection.closed:
-                self._connection = self._open(url)
+                self._url = self._read_url()
+                self._connection = self._open(self._url)
             yield self._connection
         except AuthError as error:
             raise LinkError(Trouble.NO_URL, error.what, error.hint or "") from None
@@ -183,7 +184,7 @@ class PostgresLink:
             lost = self._connection is None or self._connection.closed
             if lost:
                 self.close()
-            raise _translate_error(error, url, lost=lost) from None  # its text may quote the connection string
+            raise _translate_error(error, self._url, lost=lost) from None  # its text may quote the connection string
 
     def _open(self, url: str) -> psycopg.Connection[Any]:
         return open_bounded(
