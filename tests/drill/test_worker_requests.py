@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_hold_and_its_end(tmp_path: Path) -> None:
 
 
 def test_the_status_is_kept_fresh_for_who_looks(tmp_path: Path) -> None:
-    """Read once at first, and again and again while somebody looks."""
+    """Not at all while nobody looks, again and again while somebody does."""
     with fleet(tmp_path, 1) as made:
         worker = made.start_worker("--guard-only")
         book = open_book(made)
@@ -109,17 +110,16 @@ def test_the_status_is_kept_fresh_for_who_looks(tmp_path: Path) -> None:
             kept = read_kept_status(book, "app-0")
             return 0.0 if kept is None else kept.read_at
 
+        until(lambda: made.read_guards() != {}, LONG_S, "the worker guards", process=worker)
+        assert read_at() == 0.0
+        note_viewed(book, ["app-0"], time.time() + 3600)  # however slow this machine is
         until(read_at, LONG_S, "the status is read", process=worker)
         first = read_kept_status(book, "app-0")
         assert first is not None
         assert (first.record["schema"], first.record["live_version"]) == ("backout.status/1", "good-1")
         seen = read_at()
 
-        def look() -> bool:
-            note_viewed(book, ["app-0"], first.read_at + 3600)  # however slow this machine is
-            return read_at() > seen
-
-        until(look, LONG_S, "it is read again", process=worker)
+        until(lambda: read_at() > seen, LONG_S, "it is read again", process=worker)
         book.close()
 
 

@@ -26,12 +26,11 @@ _PAUSE_S: Final = 30.0
 """After a mistake in backout itself."""
 STATUS_EVERY_S: Final = 10.0
 """How old the status gets of an environment that somebody looks at; of many, older, see `_APART_S`."""
-UNSEEN_EVERY_S: Final = 600.0
-"""The same while nobody does and nothing happens: each look is a few calls of an API that counts them."""
 _APART_S: Final = 3.0
-"""Between two environments that are looked at."""
-_SOON_S: Final = 1.0
-"""How soon after an event of an environment its status is read again."""
+"""Between two environments that are looked at, and after an event: each look costs a few calls of an API."""
+_LOOK_EVERY_S: Final = 1.0
+"""How often it is asked whether somebody looks at an environment."""
+_PROGRESS: Final = "step.progress"
 
 
 @contextmanager
@@ -96,7 +95,9 @@ def answer_requests(shell: Shell, runner: RequestRunner, made: Worker, stop: thr
 
 
 class StatusKeeper:
-    """Keeps the newest status of each guarded environment beside the journal: the pages have no other source.
+    """Keeps the status of each guarded environment that somebody looks at: the pages have no other source of it.
+
+    Nothing is read while nobody looks: it would cost what an API's limit leaves for guarding.
 
     Args:
         open_tools: opens the ports of an environment. Raises BackoutError: they cannot be.
@@ -112,30 +113,32 @@ class StatusKeeper:
 
     def look(self, held: tuple[str, ...]) -> None:
         """Read and keep the status of the environment that is due most, if one is. Raises JournalUnavailable."""
-        if self._after is None:
-            self._after = self._book.find_newest()
-        for event in self._book.events(after=self._after):
-            self._after = event.seq
-            self._news.add(event.environment.partition("/")[0])
-        due = self._list_due(held)
+        from backout.runbook.serve.overviews import VIEWED_S, read_viewed
+
+        viewed, clock = read_viewed(self._book), time.time()
+        seen = [name for name in held if clock - viewed.get(name, 0.0) < VIEWED_S]
+        if not seen:
+            self._after = None
+            return
+        self._find_news()
+        now, every_s = time.monotonic(), max(STATUS_EVERY_S, _APART_S * len(seen))
+        due = [name for name in seen if now - self._read_at.get(name, -every_s) >= self._choose_wait_s(name, every_s)]
         if due:
             name = min(due, key=lambda each: self._read_at.get(each, 0.0))
             self._news.discard(name)
             self._keep(name)
             self._read_at[name] = time.monotonic()
 
-    def _list_due(self, held: tuple[str, ...]) -> list[str]:
-        from backout.runbook.serve.overviews import VIEWED_S, read_viewed
+    def _choose_wait_s(self, name: str, every_s: float) -> float:
+        return _APART_S if name in self._news else every_s
 
-        viewed, clock, now = read_viewed(self._book), time.time(), time.monotonic()
-        seen = {name for name in held if clock - viewed.get(name, 0.0) < VIEWED_S}
-        every_s = max(STATUS_EVERY_S, _APART_S * len(seen))
-        waits_s = {name: every_s if name in seen else UNSEEN_EVERY_S for name in held}
-        return [
-            name
-            for name in held
-            if name in self._news or name not in self._read_at or now - self._read_at[name] >= waits_s[name]
-        ]
+    def _find_news(self) -> None:
+        """Have it known in which environments something happened; what a step records on its way is no news."""
+        newest = self._book.find_newest()
+        if self._after is not None and newest > self._after:
+            events = self._book.events(after=self._after)
+            self._news |= {event.environment.partition("/")[0] for event in events if event.kind != _PROGRESS}
+        self._after = newest
 
     def _keep(self, name: str) -> None:
         from backout.cli.status_look import read_status
@@ -159,7 +162,7 @@ def keep_status(shell: Shell, keeper: StatusKeeper, made: Worker, stop: threadin
         if not made.state.trouble:
             keeper.look(tuple(made.state.held))
 
-    _repeat(shell, look, _SOON_S, stop)
+    _repeat(shell, look, _LOOK_EVERY_S, stop)
 
 
 def _repeat(shell: Shell, look: Callable[[], None], every_s: float, stop: threading.Event) -> None:

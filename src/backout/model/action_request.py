@@ -19,6 +19,8 @@ TAKEN: Final = "request.taken"
 ENDED: Final = "request.ended"
 KINDS: Final = (MADE, TAKEN, ENDED)
 """The kinds of its events: each has the request's `key`, or one that begins with its number."""
+EVERY_KIND: Final = "request.*"
+"""What stands for all of them where events are asked for."""
 EXPIRES_S: Final = 60.0
 """A request that no worker took within this is never acted on: by then the situation may be another one."""
 

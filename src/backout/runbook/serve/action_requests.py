@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
     from backout.ports import Journal
 
+_MOST_DIGITS: Final = 16
 _STATES: Final = (RequestState.DONE, RequestState.FAILED, RequestState.EXPIRED, RequestState.LOST)
 
 
@@ -80,11 +81,16 @@ class FollowedRequests:
         self._events = NewEvents(journal, environment, KINDS)
         self._known: dict[int, ActionRequest] = {}
 
+    @property
+    def known(self) -> tuple[ActionRequest, ...]:
+        """Those of the last time, oldest first."""
+        return tuple(self._known.values())
+
     def read(self) -> tuple[ActionRequest, ...]:
         """Return them as they stand in the journal now, oldest first. Raises JournalUnavailable."""
         found = trace_requests(self._events.read(), self._known)
         self._known = {number: each for number, each in found.items() if not each.state.is_over}
-        return tuple(self._known.values())
+        return self.known
 
 
 def trace_requests(
@@ -102,7 +108,7 @@ def trace_requests(
         request = found.get(number)
         if request is None or request.state.is_over:
             continue
-        if event.kind == TAKEN:
+        if event.kind == TAKEN and request.state is RequestState.WAITING:
             found[number] = replace(request, state=RequestState.TAKEN, taken_by=event.actor, taken_at=event.at)
         elif event.kind == ENDED:
             found[number] = _end(request, event)
@@ -157,13 +163,15 @@ def _read_made(event: Event) -> ActionRequest | None:
 
 def _read_number(event: Event) -> int:
     key = str(event.data.get("key", ""))
-    return int(key) if key.isdecimal() else 0
+    return int(key) if key.isdecimal() and len(key) < _MOST_DIGITS else 0
 
 
 def _end(request: ActionRequest, event: Event) -> ActionRequest:
     try:
         ended = decode_values(event.data, _Ended)
     except Undecodable:
+        return replace(request, state=RequestState.FAILED, ended_at=event.at)
+    if not ended.state.is_over:
         return replace(request, state=RequestState.FAILED, ended_at=event.at)
     return replace(
         request,

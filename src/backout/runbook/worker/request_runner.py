@@ -7,14 +7,15 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import BackoutError
-from backout.model.action_request import Act, ActionRequest, RequestState
+from backout.model.action_request import EVERY_KIND, Act, ActionRequest, RequestState
+from backout.ports import Journal
 from backout.runbook.serve.action_requests import FollowedRequests, describe_state, end_request, take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from backout.model.plan import Json
-    from backout.ports import Clock, Journal
+    from backout.ports import Clock
 
 LOOK_EVERY_S: Final = 0.5
 """How often a worker looks for requests: a person waits for it."""
@@ -67,8 +68,18 @@ def make_words(request: ActionRequest) -> tuple[str, ...]:
     }[request.act]
 
 
+class NumberedJournal(Journal, Protocol):
+    """A journal that says how far it goes."""
+
+    def find_newest(self) -> int:
+        """Return the place of the newest event, 0 where there is none. Raises JournalUnavailable."""
+        ...
+
+
 class RequestRunner:
     """The requests of one worker; `look` is one thread's.
+
+    A look where nothing was recorded since the last one is a single question, however many environments are guarded.
 
     Args:
         start: starts the command for a request. Raises BackoutError: it cannot be started.
@@ -79,7 +90,7 @@ class RequestRunner:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: NumberedJournal,
         clock: Clock,
         start: Callable[[ActionRequest], Answering],
         tell: Callable[[str, str], None],
@@ -90,6 +101,8 @@ class RequestRunner:
         self._journal, self._clock, self._start, self._tell = journal, clock, start, tell
         self._wake, self._actor = wake, actor
         self._followed: dict[str, FollowedRequests] = {}
+        self._after = 0
+        self._news: set[str] = set()
         self._at_work: dict[int, threading.Thread] = {}
         self._environments: dict[int, str] = {}
 
@@ -107,12 +120,32 @@ class RequestRunner:
             JournalUnavailable: nothing begins without a record.
         """
         self._at_work = {number: thread for number, thread in self._at_work.items() if thread.is_alive()}
+        self._find_news()
         for name in held:
-            followed = self._followed.setdefault(name, FollowedRequests(self._journal, name))
-            for request in followed.read():
+            for request in self._read(name):
                 if stop.is_set() or len(self._at_work) >= MOST_AT_ONCE:
                     return
                 self._consider(request, stop)
+
+    def _find_news(self) -> None:
+        """Have it known in which environments something was recorded of requests since the last look."""
+        newest = self._journal.find_newest()
+        if newest < self._after:  # the server lost the newest events
+            self._followed = {}
+        elif newest > self._after and self._followed:
+            events = self._journal.events(kind=EVERY_KIND, after=self._after)
+            self._news.update(event.environment for event in events)
+        self._after = newest
+
+    def _read(self, name: str) -> tuple[ActionRequest, ...]:
+        """Return the requests of an environment that are not over."""
+        followed = self._followed.get(name)
+        if followed is not None and name not in self._news:
+            return followed.known
+        self._followed[name] = followed = followed or FollowedRequests(self._journal, name)
+        found = followed.read()
+        self._news.discard(name)
+        return found
 
     def _consider(self, request: ActionRequest, stop: threading.Event) -> None:
         if request.id in self._at_work:
