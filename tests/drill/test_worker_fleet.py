@@ -1,4 +1,4 @@
-"""Three workers, many environments on three platforms, faults in a third: workers are killed, servers say how it went."""
+"""Three workers, environments on three platforms, faults in a third: workers are killed, servers say how that went."""
 
 from __future__ import annotations
 

@@ -85,8 +85,11 @@ class Sessions:
     def _find_by_proxy(self, request: Request) -> Login | None:
         if self._proxy is None or request.client is None or not self._proxy.trusts(request.client.host):
             return None
-        name = request.headers.get(self._proxy.header, "").strip()
-        if not name or len(name) > _LONGEST_NAME:
+        names = [each.strip() for each in request.headers.getlist(self._proxy.header)]
+        if len(names) != 1:  # of two, one is not the proxy's
+            return None
+        name = names[0]
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
             return None
         return Login("proxy", name, self._proxy.role, (), float("inf"), "proxy")
 

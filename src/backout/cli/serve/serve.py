@@ -12,6 +12,7 @@ from backout.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from urllib.parse import SplitResult
 
     from backout.cli.support.shell import Shell
     from backout.config import Config
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _END_WITHIN_S: Final = 2
 _SHORTEST_SECRET: Final = 16
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Wanted(NamedTuple):
@@ -90,11 +92,12 @@ def _check_reach(host: str, wanted: Wanted, proxy: Proxy | None) -> None:
     if (wanted.cert is None) != (wanted.key is None):
         raise UsageError("a certificate needs its key", where="--cert", hint="backout serve --cert FILE --key FILE")
     if wanted.url is not None:
-        parts = urlsplit(wanted.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-            raise UsageError("it is no address of a site", where="--url", hint="--url https://backout.example.com")
-        if parts.scheme == "http" and not _is_local(parts.hostname):
+        parts = _split_url(wanted.url)
+        if parts.scheme == "http" and not _is_local(parts.hostname or ""):
             raise Refused("people would log in unencrypted", where="--url", hint="--url https://backout.example.com")
+    if ipaddress.ip_address(host).is_unspecified and wanted.url is None:
+        hint = "backout serve --url https://backout.example.com:8443"
+        raise UsageError(f"nobody types {host}: say what people type", where="--url", hint=hint)
     if ipaddress.ip_address(host).is_loopback or wanted.cert is not None:
         return
     if proxy is None or wanted.url is None or not wanted.url.startswith("https://"):
@@ -103,6 +106,19 @@ def _check_reach(host: str, wanted: Wanted, proxy: Proxy | None) -> None:
             where=f"--listen {wanted.listen}",
             hint="backout serve --cert FILE --key FILE; behind a proxy that has it: --proxy, --proxy-header and --url",
         )
+
+
+def _split_url(url: str) -> SplitResult:
+    """Return the parts of what people type. Raises UsageError: it is none of a whole site."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # `https://[`, a port above 65535
+        parts, port = urlsplit(""), None
+    rest = parts.path.strip("/") + parts.query + parts.fragment + (parts.username or "")
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0 or rest:
+        raise UsageError("it is no address of a site", where="--url", hint="--url https://backout.example.com")
+    return parts
 
 
 def _is_local(name: str) -> bool:
@@ -172,11 +188,13 @@ def _format_host(host: str) -> str:
 
 def _list_hosts(url: str, port: int) -> set[str]:
     """Return what the Host header may be: the one of the URL, and on loopback its other names."""
-    parts = urlsplit(url)
-    hosts = {parts.netloc.lower()}
-    if parts.hostname and _is_local(parts.hostname):
-        hosts |= {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-    return hosts
+    parts = _split_url(url)
+    name, usual = _format_host(parts.hostname or ""), _PORTS[parts.scheme]
+    known = {(name, parts.port or usual)}
+    if _is_local(parts.hostname or ""):
+        known |= {(each, port) for each in ("127.0.0.1", "localhost", "[::1]")}
+    with_port = {f"{each}:{number}" for each, number in known}
+    return with_port | {each for each, number in known if number == usual}  # a browser leaves out the usual one
 
 
 def _serve(

@@ -64,7 +64,7 @@ class Logins:
         self._journal, self._clock, self._actor = journal, clock, actor
         self._lock = threading.Lock()
         self._events = NewEvents(journal, NOWHERE, _KINDS)
-        self._read_at = -_FRESH_S
+        self._read_at = float("-inf")
         self._offers: dict[str, Login] = {}
         self._granted: dict[str, Login] = {}
         self._ended: set[str] = set()
@@ -115,6 +115,8 @@ class Logins:
             raise UsageError("there is no such token, or it is over", where=login.id, hint="backout serve token list")
         kind = events.REVOKED if login.via == "token" else events.ENDED
         self._journal.note(NOWHERE, kind, key, {"name": login.name}, actor=self._actor)
+        with self._lock:
+            self._ended.add(key)  # at once here, and elsewhere when that is read
 
     def find(self, secret: str) -> Login | None:
         """Return the login of a session or a token that counts now, None: there is none."""
@@ -146,13 +148,19 @@ class Logins:
         return secret
 
     def _refresh(self, within_s: float = 0.0) -> None:
-        """Read what was recorded since the last time, by whichever process, where that was longer ago."""
+        """Read what was recorded since the last time, by whichever process, where that was longer ago.
+
+        Whoever waited meanwhile for somebody else to read, what began after they came, reads nothing again: any number
+        of strangers with secrets that are none costs one look at a time.
+        """
+        came_at = time.monotonic()
         with self._lock:
-            if time.monotonic() - self._read_at < within_s:
+            if self._read_at > came_at - within_s:
                 return
+            began_at = time.monotonic()
             for event in self._events.read():
                 self._take(event)
-            self._read_at = time.monotonic()
+            self._read_at = began_at
 
     def _take(self, event: Event) -> None:
         key = str(event.data.get("key", ""))

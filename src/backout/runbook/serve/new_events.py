@@ -16,6 +16,10 @@ class NewEvents:
 
     Each kind has a place of its own up to which it was read: one that is recorded between two of the queries is found
     by the next call, wherever the others stand.
+
+    Args:
+        kinds: in the order in which they follow from each other. They are read the other way round, so that whoever
+            gets an event has got, or gets with it, those that led to it.
     """
 
     def __init__(self, journal: Journal, environment: str, kinds: Sequence[str]) -> None:
@@ -25,7 +29,7 @@ class NewEvents:
     def read(self) -> list[Event]:
         """Return those since the last call, in their order. Raises JournalUnavailable."""
         found: list[Event] = []
-        for kind, after in self._after.items():
+        for kind, after in reversed(self._after.items()):
             new = list(self._journal.events(environment=self._environment, kind=kind, after=after))
             if new:
                 self._after[kind] = new[-1].seq
