@@ -1,4 +1,4 @@
-"""A browser on a real `backout serve`: Debian's Chromium, driven by Playwright; axe-core looks for what shuts people out."""
+"""A browser on a real `backout serve`: Debian's Chromium, driven by Playwright, and axe-core."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def serving(folder: Path, *words: str) -> Iterator[Served]:
 @contextlib.contextmanager
 def browsing() -> Iterator[Browser]:
     """Start Chromium; it ends with the block."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 it takes a while, and not every test needs it
 
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
