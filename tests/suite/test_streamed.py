@@ -23,6 +23,7 @@ ALLOWED = {
     "contract/test_caddy_streams.py": "a socket's lines, with a deadline of the socket",
     "support/platform/swap_platform.py": "a socket's lines, with a deadline of the socket",
     "support/streamed.py": "the function itself",
+    "support/web_lab.py": "an answer's lines, with a deadline of its connection",
     "twin/test_workerd_services.py": "a socket's line, not a child",
     "twin/test_wrangler.py": "a thread that reads to the end, polled with a deadline",
 }

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from browser import Served
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = needs_chromium
 PROGRAM = Path(sys.executable).with_name("backout")
@@ -293,3 +293,26 @@ def test_a_stream_that_is_cut_says_so(night: Night, tmp_path: Path) -> None:
             page.get_by_text("no worker has read it yet").first.wait_for()
             served.process.kill()
             page.get_by_text("The connection is lost").wait_for(timeout=PATIENCE_MS)
+
+
+def test_a_stream_that_was_never_open_is_said_and_tried_again(night: Night, tmp_path: Path) -> None:
+    """The page came, and its stream did not; when the server can, it goes on by itself."""
+    (tmp_path / "backout.toml").write_text(CONFIG)
+    with serving(tmp_path) as served:
+        kept = log_in(night.browser, served)
+        with looking(night.browser, kept, base_url=served.url) as page:
+            tries: list[str] = []
+
+            def refuse(route: Route) -> None:
+                tries.append(route.request.url)
+                if len(tries) < 3:
+                    route.abort()
+                else:
+                    route.continue_()
+
+            page.route("**/stream/**", refuse)
+            page.goto("/")
+            cut = page.get_by_text("The connection is lost")
+            cut.wait_for(timeout=PATIENCE_MS)
+            cut.wait_for(state="hidden", timeout=PATIENCE_MS)
+            assert len(tries) == 3

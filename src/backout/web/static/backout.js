@@ -35,6 +35,20 @@ document.addEventListener("htmx:sse:error", () => showCut(true));
 document.addEventListener("htmx:sse:after:connection", () => showCut(false));
 document.addEventListener("htmx:sse:after:message", () => { showCut(false); tick(); });
 
+// A stream that could not be opened at all is tried again by nobody else; one that was cut is, by the extension.
+async function openStream() {
+  const live = document.getElementById("live");
+  const address = live && live.getAttribute("hx-sse:connect");
+  if (!address || (live._htmx && live._htmx.sse)) return;
+  showCut(true);
+  try {
+    await htmx.ajax("GET", address, { source: live });
+  } catch {
+    showCut(true);
+  }
+}
+setInterval(openStream, 4 * SECOND);
+
 // A form is sent once, however often its button is pressed; what a page of the past shows is read again.
 document.addEventListener("submit", (event) => {
   const form = event.target;
