@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import time
@@ -10,6 +11,7 @@ import urllib.request
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from cut_proxy import cut_proxy
 from fleet import fleet, load_config
@@ -17,6 +19,7 @@ from journal import toy
 from journal_engines import journal_server
 
 from backout.providers.child import find_free_ports
+from backout.runbook.serve.overviews import read_kept_status
 from backout.wiring.records import open_journal
 
 from polling import PATIENCE_S, until
@@ -198,6 +201,27 @@ def test_a_rolling_restart_leaves_nothing_alone(tmp_path: Path) -> None:
         for name, each in by_name.items():
             assert all(int(str(a.data["fence"])) < int(str(b.data["fence"])) for a, b in pairwise(each)), name
             assert all("instead_of" not in event.data for event in each), name  # given back: none ran out
+
+
+@pytest.mark.long
+@pytest.mark.rotating("workers", 4)
+@pytest.mark.usefixtures("on_server")
+def test_a_worker_has_three_connections_to_the_journal_however_much_it_guards(tmp_path: Path) -> None:
+    """Postgres has a hundred by default, for all workers; the queue of ranges has its own."""
+
+    def count() -> int:
+        with psycopg.connect(made.variables["BACKOUT_JOURNAL_URL"]) as connection:
+            found = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backout'")
+            return int(found.fetchone()[0])  # type: ignore[index]
+
+    with fleet(tmp_path, 5, journal_url=toy.url_of(tmp_path), watch="5s") as made:
+        book = open_journal(load_config(made.folder, None, made.variables))
+        process = made.start_worker()
+        until(lambda: all(read_kept_status(book, name) for name in made.names), 30, "each was read", process=process)
+        until(lambda: count_guarded(made, process) == 5, 30, "all are guarded", process=process)
+        book.close()
+        gc.collect()  # the test's own connections
+        assert 0 < count() <= 3
 
 
 @pytest.fixture

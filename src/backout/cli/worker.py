@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import ThreadStop
     from backout.journal.stored import StoredJournal
+    from backout.runbook.toolbox import Toolbox
     from backout.runbook.worker.account_watch import AccountWatches
     from backout.runbook.worker.hints import Hints
     from backout.runbook.worker.job_runner import JobRunner
@@ -150,13 +151,15 @@ class Work(NamedTuple):
 
 def _list_beside(shell: Shell, config: Config, work: Work, stop: threading.Event) -> list[threading.Thread]:
     """Return the threads of what is done beside guarding, not started yet."""
-    from backout.journal.stop import ThreadStop
     from backout.wiring.hooks import Hooks
     from backout.wiring.toolbox import make_toolbox
 
+    def open_tools(name: str) -> Toolbox:
+        chosen = shell.choose(config, name)
+        return make_toolbox(chosen, Hooks(hurried=True, journal=work.journal.open_beside(chosen)))
+
     first = shell.choose(config, next(iter(config.settings.environments)))
-    book = work.journal.open(first, ThreadStop())
-    keeper = StatusKeeper(lambda name: make_toolbox(shell.choose(config, name), Hooks(hurried=True)), book)
+    keeper = StatusKeeper(open_tools, work.journal.open_beside(first))
     parts: dict[str, Callable[[], None]] = {
         "jobs": lambda: run_jobs(shell, work.jobs, work.worker, work.list_idle, stop),
         "requests": lambda: answer_requests(shell, work.requests, work.worker, stop),

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 class WorkerJournal:
     """The journal of a worker: a drive of its own for each environment, all on one connection to its tables.
 
-    The leases have another one: they are renewed in time, however many environments wait for their turn on that.
+    The leases have another one: they are renewed in time, however many environments wait for their turn on that. And
+    what is done beside guarding has a third: no guard waits for it. So a worker has three connections to the journal,
+    however many environments it guards.
 
     No file lock is taken: the expiry of the leases alone decides, also between the workers of one machine. A worker
     that is stopped (SIGSTOP) keeps its locks for ever, and its leases for `lease_s` seconds.
@@ -51,7 +53,7 @@ class WorkerJournal:
         self._me = _make_holder()
         self.name = self._me.host.rpartition("/")[2]
         group = hashlib.sha256("\n".join(sorted(environments)).encode()).hexdigest()[:12]
-        self._own_store = open_own_store(config)
+        self._own_store, self._beside_store = open_own_store(config), open_own_store(config)
         self.leases = WorkerLeases(
             self._own_store, self._me, environments, group=group, actor=find_actor(), ttl_s=lease_s
         )
@@ -68,9 +70,21 @@ class WorkerJournal:
             approvals=config.environment.approval_rule(),
         )
 
+    def open_beside(self, config: Config) -> StoredJournal:
+        """Return the journal for what is done beside guarding, on its own connection; nothing is driven with it."""
+        return StoredJournal(
+            self._beside_store,
+            SystemClock(),
+            locks=None,
+            lease_ttl_s=self._lease_s,
+            host=self._me.host,
+            approvals=config.environment.approval_rule(),
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self._store.close()
+        self._beside_store.close()
         self._own_store.close()
 
 

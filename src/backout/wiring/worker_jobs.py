@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from backout.journal.stop import ThreadStop
 from backout.model.drill import DrillPlace
 from backout.model.incident.incident import RunState
 from backout.providers.child_environment import make_module_command
@@ -43,7 +42,7 @@ def make_job_runner(
     """
     wanted = _read_drills(config) if drills else {}
     first = replace(config, chosen=next(iter(config.settings.environments)))
-    book = journal.open(first, ThreadStop())  # for notes of whichever environment; nothing is driven with it
+    book = journal.open_beside(first)  # for notes of whichever environment
     work = ConfiguredJobs(config, book, tell, wanted, options)
     return JobRunner(work, book, SystemClock(), tell, actor=find_actor())
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace as replace_values
 
 from backout.errors import UsageError
-from backout.journal.stop import ThreadStop
 from backout.model.action_request import Act
 from backout.providers.child_environment import make_module_command
 from backout.providers.clock import SystemClock
@@ -46,7 +45,7 @@ def make_request_runner(
         options: further global options of each command.
     """
     first = replace(config, chosen=next(iter(config.settings.environments)))
-    book = journal.open(first, ThreadStop())  # for notes of whichever environment; nothing is driven with it
+    book = journal.open_beside(first)  # for notes of whichever environment
 
     def start(request: ActionRequest) -> WorkerChild:
         check_target(book, request)
