@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from backout import config
 from backout.config import Environment
+from backout.config.secret_names import list_secret_variables
 from backout.errors import UsageError
 from backout.wiring.secrets import describe_source, list_own_names, make_source, read_expected_secrets
 
@@ -83,3 +85,14 @@ def test_expected_names_come_from_the_sample_and_the_list(tmp_path: Path) -> Non
     assert describe_source(loaded) is None
     with pytest.raises(UsageError, match="No such file"):
         read_expected_secrets(load(tmp_path, 'example = "gone"'))
+
+
+def test_the_names_of_secrets_are_found_without_resolving_any_type() -> None:
+    """A worker looks through all environments for each of them; to resolve the types took nearly all of its start."""
+
+    class Inner(msgspec.Struct):
+        key_env: Unresolved | None = None  # type: ignore[name-defined]  # noqa: F821
+        headers_env: dict[str, str] = msgspec.field(default_factory=dict)
+
+    found = list_secret_variables([Inner("KEY", {"X-Key": "HEADER"}), {"of": Inner()}, "other"])
+    assert found == {"KEY", "KEY_FILE", "HEADER", "HEADER_FILE"}

@@ -44,9 +44,9 @@ def _find_names(settings: object) -> Iterator[str]:
         for inner in settings:
             yield from _find_names(inner)
     elif isinstance(settings, msgspec.Struct):
-        for field in msgspec.structs.fields(type(settings)):
-            value = getattr(settings, field.name)
-            if not field.name.endswith(_SUFFIX):
+        for name in settings.__struct_fields__:  # their types do not matter, and resolving those takes a hundred times
+            value = getattr(settings, name)
+            if not name.endswith(_SUFFIX):
                 yield from _find_names(value)
             elif isinstance(value, dict):
                 yield from value.values()
