@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import backout
 
-from backout.cli.timeline import _parse_moment as moment_of
+from backout.cli.timeline import parse_moment as moment_of
 from backout.errors import UsageError
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Plan, PlanKind, Step

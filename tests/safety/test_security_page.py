@@ -34,6 +34,7 @@ _OF_PROVIDERS = {
     "dash.cloudflare.com",  # told to a person while the API does not answer, asked by nobody
     "www.cloudflarestatus.com",
     "api.github.com",
+    "token.actions.githubusercontent.com",  # whose keys a server of pages reads that jobs may use
     "console.neon.tech",
     "api.xata.tech",
     "s3.amazonaws.com",  # the name of an XML namespace,
