@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from typing import TYPE_CHECKING, Any
 
@@ -149,3 +150,32 @@ def test_a_log_behind_a_real_sshd_is_read_on_after_a_rotation_without_a_connecti
         append(log, b"third\n")
         assert list_texts(followed) == [b"third"]
         followed.close()
+
+
+def test_a_finalizer_waits_for_no_host_and_writes_to_none(tmp_path: Path) -> None:
+    """A dropped log is closed with the next question; a connection that has ended sends nothing.
+
+    The number of its descriptor is the next opened file's by then, and bytes for the host would land in that.
+    """
+    with ssh_hosts(tmp_path, ("web1",)) as hosts:
+        machine = hosts.open_hosts()[0].releases.machine
+        log = hosts.hosts["web1"].folder / "requests.log"
+        log.write_bytes(b"first\n")
+        kept = RemoteDisk(machine).open(log)
+        dropped = RemoteDisk(machine).open(log)
+        name = dropped._opened
+        assert machine.measure(name) == 6
+        del dropped
+        assert machine.measure(name) is None
+        assert kept.measure() == 6
+        link = machine._link
+        link.close()
+        with (tmp_path / "someone-elses").open("wb") as file:
+            numbers = {os.dup(file.fileno()) for _ in range(4)}
+            assert link._in in numbers
+            del kept
+            with pytest.raises(Exception, match="the connection was closed"):
+                link.ask("measure", {"opened": name})
+            for number in numbers:
+                os.close(number)
+        assert (tmp_path / "someone-elses").read_bytes() == b""

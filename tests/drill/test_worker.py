@@ -44,6 +44,24 @@ def count_guarded(made: Fleet, process: subprocess.Popen[str]) -> int:
     return sum(who.startswith(worker_of(process)) for who in made.read_guards().values())
 
 
+def await_sharing(made: Fleet, first: subprocess.Popen[str], second: subprocess.Popen[str]) -> str:
+    """Wait until each of two workers guards one of two environments, and return the first one's.
+
+    Both are read at once: beside other work a lease may run out between two looks.
+    """
+    both = [worker_of(first), worker_of(second)]
+    found: dict[str, str] = {}
+
+    def look() -> bool:
+        guards = made.read_guards()
+        found.clear()
+        found.update((each, name) for each in both for name, who in guards.items() if who.startswith(each))
+        return len(guards) == len(found) == 2
+
+    until(look, 60, "each guards one of them", process=second)
+    return found[worker_of(first)]
+
+
 def read_events(made: Fleet) -> list[Event]:
     journal = open_journal(load_config(made.folder, None, made.variables))
     assert journal.verify_chain().is_whole
@@ -140,8 +158,7 @@ def test_another_worker_takes_over_in_the_middle_of_a_watch(tmp_path: Path, how:
         first = made.start_worker()
         until(lambda: count_guarded(made, first) == 2, 20, "the first guards both", process=first)
         second = made.start_worker()
-        until(lambda: count_guarded(made, second) == 1, 60, "they share", process=second)
-        (name,) = (name for name, who in made.read_guards().items() if who.startswith(worker_of(first)))
+        name = await_sharing(made, first, second)
         made.deploy(name, "bad-2")
         until(has_begun(made, name, "bad-2"), 30, "the watch has begun", process=first)
         first.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
@@ -173,8 +190,7 @@ def test_a_worker_that_is_cut_off_from_the_journal_changes_nothing(tmp_path: Pat
         made.variables = through
         until(lambda: count_guarded(made, first) == 2, 20, "the first guards both", process=first)
         second = made.start_worker()
-        until(lambda: count_guarded(made, second) == 1, 60, "they share", process=second)
-        (name,) = (name for name, who in made.read_guards().items() if who.startswith(worker_of(first)))
+        name = await_sharing(made, first, second)
         way.cut()
         made.deploy(name, "bad-2")
         until(is_back(made, name), 90, "the other one rolled back", process=second)

@@ -175,7 +175,7 @@ class Machine(ABC):
         return None if found is None else _to_bytes(found)
 
     def close_file(self, opened: str) -> None:
-        """Let go of an opened file."""
+        """Let go of an opened file; finalizers call it, so nothing is waited for here."""
         self._do("close_file", opened=opened)
 
     def accepts(self, address: str) -> bool:

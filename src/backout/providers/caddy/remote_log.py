@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 from backout.errors import ProviderUnavailable
@@ -36,6 +37,10 @@ class RemoteFile:
     def close(self) -> None:
         """Let go of it."""
         self._machine.close_file(self._opened)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            self.close()
 
     def _ask(self, question: Callable[[str], T | None]) -> T:
         """Return the answer about the opened file; it is opened again where its connection is gone."""

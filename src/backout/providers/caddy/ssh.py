@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -64,6 +65,7 @@ class SshMachine(Machine):
         self._link: _Link | None = None
         self._locks: set[str] = set()
         self._one_at_a_time = threading.Lock()
+        self._to_close: deque[str] = deque()
 
     def describe(self, path: PurePath) -> str:
         """Return the path as scp(1) names it."""
@@ -76,6 +78,10 @@ class SshMachine(Machine):
             link.kill()
             with self._one_at_a_time:
                 self._drop(link)
+
+    def close_file(self, opened: str) -> None:
+        """Let go of an opened file before the next question: a finalizer, which calls this, must not wait for ssh."""
+        self._to_close.append(opened)
 
     def put(self, folder: Path, to: PurePath) -> None:
         """Send a folder as an archive, through a file that has no name."""
@@ -99,10 +105,11 @@ class SshMachine(Machine):
                     return None  # it went with the connection
             link = self._open()
             try:
+                while self._to_close:
+                    link.begin(self._answer_s)
+                    link.ask("close_file", {"opened": self._to_close.popleft()})
                 link.begin(self._answer_s)
-                link.send(msgspec.json.encode({"do": deed, "with": arguments}) + b"\n")
-                then(link)
-                answer = link.receive()
+                answer = link.ask(deed, arguments, then)
             except _Lost as error:
                 self._drop(link)
                 raise self._make_error(error.what, error.said) from error
@@ -192,6 +199,7 @@ class _Link:
     def __init__(self, words: Sequence[str], deadline: float) -> None:
         self._deadline = deadline
         self._rest = b""
+        self._is_closed = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
         try:
             self._process = ProcessGroup(
@@ -218,6 +226,14 @@ class _Link:
     def begin(self, within_s: float) -> None:
         """Begin a question that has so many seconds."""
         self._deadline = time.monotonic() + within_s
+
+    def ask(
+        self, deed: str, arguments: dict[str, object], then: Callable[[_Link], None] = lambda _link: None
+    ) -> _Answer:
+        """Return the answer to a question, after what follows it was sent. Raises _Lost."""
+        self.send(msgspec.json.encode({"do": deed, "with": arguments}) + b"\n")
+        then(self)
+        return self.receive()
 
     def send(self, content: bytes) -> None:
         """Send all of it. Raises _Lost."""
@@ -261,6 +277,7 @@ class _Link:
 
     def close(self) -> None:
         """End it."""
+        self._is_closed = True
         self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
@@ -274,6 +291,8 @@ class _Link:
             self.close()
 
     def _wait(self, descriptor: int, event: int) -> None:
+        if self._is_closed:
+            raise _Lost("the connection was closed")  # by now the descriptor may be another file's
         poll = select.poll()
         poll.register(descriptor, event)
         if not poll.poll(max(0.0, self._deadline - time.monotonic()) * 1000):

@@ -81,6 +81,10 @@ class _LocalFile:
     def close(self) -> None:
         self._file.close()
 
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            self.close()
+
 
 class LocalDisk:
     """This machine."""
@@ -191,8 +195,3 @@ class GrowingFile:
         if self._rest and not self._skips:
             yield self._at - len(self._rest), self._rest
         self._rest = b""
-
-    def __del__(self) -> None:
-        """Let go of the file even when `close` was not called."""
-        with contextlib.suppress(AttributeError, OSError):
-            self.close()
