@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,13 +25,12 @@ from journal_engines import journal_server
 from backout.providers.child import find_free_ports
 from backout.runbook.serve.overviews import note_viewed, read_kept_status
 from backout.wiring.records import open_journal
+from backout.wiring.serve import Site
 
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from fleet import Fleet
 
@@ -245,3 +248,32 @@ def test_a_worker_has_three_connections_to_the_journal_however_much_it_guards(tm
 def on_server(journal_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have `toy.url_of` make databases on the server."""
     monkeypatch.setenv(toy.SERVER, journal_server)
+
+
+@pytest.mark.long
+@pytest.mark.rotating("workers", 4)
+@pytest.mark.usefixtures("on_server")
+def test_whatever_reads_all_environments_does_it_on_one_connection(tmp_path: Path) -> None:
+    """`status` of all of them, and the pages; counted by the server, which has no more than a hundred for everybody."""
+
+    def count_sessions() -> int:
+        with psycopg.connect(made.variables["BACKOUT_JOURNAL_URL"], autocommit=True) as connection:
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            query = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+            return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
+
+    with fleet(tmp_path, 6, journal_url=toy.url_of(tmp_path)) as made:
+        gc.collect()
+        before = count_sessions()
+        program = str(Path(sys.executable).parent / "backout")
+        words, variables = (program, "status", "--json"), {**os.environ, **made.variables}
+        shown = subprocess.run(words, cwd=made.folder, env=variables, capture_output=True, text=True, check=False)
+        assert len(json.loads(shown.stdout)["environments"]) == 6, shown.stderr
+        used_by_status = count_sessions() - before
+        site = Site(load_config(made.folder, None, made.variables))
+        for name in made.names:
+            site.open_journal(name).runs(name)
+        site.read_views(made.names)
+        site.close()
+        used_by_pages = count_sessions() - before - used_by_status
+        assert (used_by_status - 1, used_by_pages - 1) == (2, 1)  # but for our own that count

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.cli.support.style import Style
     from backout.config import Config
+    from backout.journal.stored import StoredJournal
     from backout.runbook.incident.status import Status
     from backout.runbook.toolbox import Toolbox
 
@@ -28,12 +29,15 @@ _HEAD = ("ENVIRONMENT", "LIVE", "HEALTH", "FAILED", "GUARD", "DRILL", "WHAT")
 
 def show_all(shell: Shell, config: Config) -> int:
     """Show every environment; return 1 when something is wrong in one, else 7 when one could not be read, else 0."""
+    from backout.wiring.records import open_journals
+
     configs = {name: shell.choose(config, name) for name in config.settings.environments}
+    open_journal = open_journals(config, hurried=True)
     tools: dict[str, Toolbox] = {}
     found: dict[str, Overview | Exception] = {}
     for name, each in configs.items():
         try:
-            tools[name] = _open_toolbox(each)
+            tools[name] = _open_toolbox(each, open_journal(each))
         except BackoutError as error:
             found[name] = error
     shell.notifier = next((each.notifier for each in tools.values()), None)  # all of them use the same outbox
@@ -57,11 +61,11 @@ def show_all(shell: Shell, config: Config) -> int:
     return 0 if len(overviews) == len(found) else Unmeasured.exit_code
 
 
-def _open_toolbox(config: Config) -> Toolbox:
+def _open_toolbox(config: Config, journal: StoredJournal) -> Toolbox:
     from backout.wiring.hooks import Hooks
     from backout.wiring.toolbox import make_toolbox
 
-    return make_toolbox(config, Hooks(hurried=True))
+    return make_toolbox(config, Hooks(hurried=True, journal=journal))
 
 
 def _make_reader(tools: Toolbox, worker: str) -> Callable[[], Overview]:

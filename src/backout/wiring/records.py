@@ -6,8 +6,10 @@ import os
 import pwd
 from typing import TYPE_CHECKING, Final
 
+from backout.journal.lease import name_this_machine
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.sqlite_store import SqliteStore
+from backout.journal.stored import StoredJournal
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
@@ -15,10 +17,11 @@ from backout.wiring.hooks import HURRIED_S
 from backout.wiring.masked_ports import MaskedHolds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.config import Config
     from backout.journal.stop import StopRequest
     from backout.journal.store import Store
-    from backout.journal.stored import StoredJournal
     from backout.ports import Holds
 
 _PATIENCE_S: Final = 15.0
@@ -56,13 +59,33 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
     )
 
 
-def open_own_store(config: Config) -> Store:
-    """Return the journal's tables, on a connection that nothing else of this process uses."""
+def open_own_store(config: Config, *, hurried: bool = False) -> Store:
+    """Return the journal's tables, on a connection that nothing else of this process uses; `hurried`: as above."""
+    patience_s = HURRIED_S if hurried else _PATIENCE_S
     if config.settings.journal.url_env is not None:
         from backout.wiring.journal_server import open_new_store
 
-        return open_new_store(config, _PATIENCE_S)
-    return SqliteStore(config.places.journal, SystemClock().now, mask=config.variables.mask, busy_timeout_s=_PATIENCE_S)
+        return open_new_store(config, patience_s)
+    return SqliteStore(config.places.journal, SystemClock().now, mask=config.variables.mask, busy_timeout_s=patience_s)
+
+
+def open_journals(config: Config, *, hurried: bool = False) -> Callable[[Config], StoredJournal]:
+    """Return what opens the journal by the rules of one environment, for many of them on one connection.
+
+    A server has a hundred connections for everybody: what reads all environments does not take one for each.
+    """
+    store, is_there = open_own_store(config, hurried=hurried), config.settings.journal.url_env is not None
+
+    def open_one(chosen: Config) -> StoredJournal:
+        return StoredJournal(
+            store,
+            SystemClock(),
+            locks=config.places.journal.parent,
+            host=name_this_machine() if is_there else None,
+            approvals=chosen.environment.approval_rule(),
+        )
+
+    return open_one
 
 
 def describe_journal(config: Config) -> str:

@@ -14,7 +14,7 @@ from backout.runbook.incident.case import IncidentRecords
 from backout.runbook.serve.logins import Logins
 from backout.runbook.serve.overviews import find_run, note_viewed, read_view
 from backout.wiring.helps import list_helps, make_commit_url
-from backout.wiring.records import find_actor, open_journal, open_reports
+from backout.wiring.records import find_actor, open_journal, open_journals, open_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +76,11 @@ class Site:
         self.config = config
         self.environments = tuple(config.settings.environments)
         self.clock = SystemClock()
-        self.journal = open_journal(replace(config, chosen=self.environments[0]))
+        self._open_journal = open_journals(config)
+        self.journal = self._open_journal(replace(config, chosen=self.environments[0]))
         self.person = find_actor()
         self.actor = f"backout serve, {self.person}"
         self.logins = Logins(self.journal, self.clock, actor=self.actor)
-        self._journals: dict[str, StoredJournal] = {}
         self._lock = threading.Lock()
         self._viewed: dict[str, float] = {}
         self._configs = {name: replace(config, chosen=name, kept={}) for name in self.environments}
@@ -94,12 +94,7 @@ class Site:
 
     def open_journal(self, environment: str) -> StoredJournal:
         """Return the journal as one environment's rules have it: what is asked of its runs goes by them."""
-        config = self.choose(environment)
-        with self._lock:
-            found = self._journals.get(environment)
-            if found is None:
-                found = self._journals[environment] = open_journal(config)
-            return found
+        return self._open_journal(self.choose(environment))
 
     def find_run(self, environment: str, run: str) -> Run | None:
         """Return the run of an environment with exactly this id, None: there is none. Raises JournalUnavailable."""
@@ -159,5 +154,4 @@ class Site:
 
     def close(self) -> None:
         """Close the journal."""
-        for each in (self.journal, *self._journals.values()):
-            each.close()
+        self.journal.close()
