@@ -1,11 +1,10 @@
-#!/usr/bin/env python3
 """Build the site of the documentation into site/, and check each of its links; `make site` runs it.
 
     tools/build_site.py
 
 The pages are README.md and its neighbours, docs/ and the READMEs of examples/. They are copied, with every file that
 they link to, into build/pages as they lie in the repository, so that no link has to be rewritten; mkdocs.yml says the
-rest. Fails when a link or an anchor of the built pages leads nowhere, or when a page would load something from elsewhere.
+rest. Fails when a link or an anchor of the built pages leads nowhere, or a page would load something from elsewhere.
 """
 
 from __future__ import annotations
@@ -70,10 +69,8 @@ def _copy_folder(folder: Path, to: Path) -> None:
         _copy(folder / name, to / name)
     if "README.md" not in names:
         items = "\n".join(f'<li><a href="{html.escape(name)}">{html.escape(name)}</a></li>' for name in names)
-        (to / "index.html").write_text(
-            f'<!doctype html>\n<meta charset="utf-8">\n<title>{html.escape(folder.name)}</title>\n<ul>\n{items}\n</ul>\n',
-            encoding="utf-8",
-        )
+        head = f'<!doctype html>\n<meta charset="utf-8">\n<title>{html.escape(folder.name)}</title>'
+        (to / "index.html").write_text(f"{head}\n<ul>\n{items}\n</ul>\n", encoding="utf-8")
 
 
 class Page(HTMLParser):
@@ -128,9 +125,8 @@ def _find_lost(file: Path, page: Page, pages: dict[Path, Page], site: Path) -> I
         if target.is_dir():
             target /= "index.html"
         known = pages.get(target)
-        if not target.is_file() or not target.is_relative_to(site):
-            yield link
-        elif anchor and known is not None and unquote(anchor) not in known.anchors:
+        lost = not target.is_file() or not target.is_relative_to(site)
+        if lost or (anchor and known is not None and unquote(anchor) not in known.anchors):
             yield link
 
 
@@ -158,7 +154,8 @@ def main() -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
-        print(f"{BUILT.relative_to(ROOT)}/index.html: {len(list(BUILT.rglob('*.html')))} pages, every link leads somewhere")
+        count = len(list(BUILT.rglob("*.html")))
+        print(f"{BUILT.relative_to(ROOT)}/index.html: {count} pages, every link leads somewhere")
     return 1 if faults else 0
 
 

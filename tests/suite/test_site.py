@@ -1,4 +1,4 @@
-"""The site of the documentation: its navigation, the check of its links, and the pages where what builds it is installed."""
+"""The site of the documentation: its navigation, the check of its links, and the pages where the builder is installed."""
 
 from __future__ import annotations
 

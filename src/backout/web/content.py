@@ -17,6 +17,7 @@ from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.records import list_incidents, tell_incident
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
+from backout.web.answers import read_answer
 from backout.web.sentences import name_request, name_run, tell_what_happened, tell_what_is_next, tell_what_was_done
 
 if TYPE_CHECKING:
@@ -218,16 +219,15 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     request, now = find_request(site.journal, name, number), site.clock.now()
     if request is None:
         raise UsageError(f"there is no request {number}", where=name)
-    answer = request.answer
-    plan = answer.get("plan") if isinstance(answer.get("plan"), dict) else None
-    run = str(answer.get("run_id") or "")
+    found = request.answer
+    answer = read_answer(found)
     return {
         **_make_request_row(request, now),
         "environment": name,
         "protected": site.choose(name).protected,
-        "plan": plan,
-        "target": _find_target(answer),
-        "run_id": run,
+        "plan": answer.plan,
+        "target": _find_target(found),
+        "run_id": str(found.get("run_id") or ""),
         "answer": answer,
         "may_act": login.may(Permission.OPERATOR, name),
         "can_go_on": request.act is Act.PLAN and request.state is RequestState.DONE,

@@ -30,6 +30,9 @@ _NAMES: Final = {
 }
 _ACTS: Final = {
     Act.PLAN: "Plan of a rollback",
+    Act.DIAGNOSE: "Search for the cause",
+    Act.REPORT: "May guard act alone?",
+    Act.WATCH: "Look for a new deployment",
     Act.ROLLBACK: "Rollback",
     Act.HOLD: "Hold",
     Act.UNHOLD: "Lifting of the hold",
