@@ -1,4 +1,4 @@
-"""The site of the documentation: its navigation, the check of its links, and the pages where the builder is installed."""
+"""The site of the documentation: its navigation, the check of its links, and its pages where the builder is there."""
 
 from __future__ import annotations
 

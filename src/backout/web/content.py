@@ -227,12 +227,23 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "protected": site.choose(name).protected,
         "plan": answer.plan,
         "target": _find_target(found),
-        "run_id": str(found.get("run_id") or ""),
+        "run_id": str(found.get("run_id") or "") or _find_run_of(site, request),
         "answer": answer,
         "may_act": login.may(Permission.OPERATOR, name),
         "can_go_on": request.act is Act.PLAN and request.state is RequestState.DONE,
         "now": now,
     }
+
+
+def _find_run_of(site: Site, request: ActionRequest) -> str:
+    """Return the run that a request is about, or that it has begun since it was taken, "" where there is none yet."""
+    if request.act in (Act.RESUME, Act.UNDO):
+        return request.target
+    if request.act is not Act.ROLLBACK or request.taken_at is None:
+        return ""
+    newest = next(iter(site.journal.runs(request.environment)), None)
+    is_it = newest is not None and newest.plan.kind is PlanKind.ROLLBACK and newest.started_at >= request.taken_at
+    return newest.id if newest is not None and is_it else ""
 
 
 def _find_target(answer: Mapping[str, Json]) -> str:

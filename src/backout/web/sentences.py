@@ -134,7 +134,7 @@ def _tell_watch(run: Run, end: RunEnd) -> str:
         return "Guard decided to roll back."
     if end.accepted:
         return "It was accepted as intended."
-    why = f" {_end_sentence(end.why)}" if end.why else ""
+    why = f" {_end_sentence(end.why[:1].upper() + end.why[1:])}" if end.why else ""
     return f"Guard changed nothing.{why}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import urllib.error
 import urllib.request
 from datetime import datetime
 from pathlib import Path
@@ -118,8 +119,12 @@ class TwinPart:
     def _get(self, url: str, data: bytes | None = None, kind: str = "") -> Any:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         request = urllib.request.Request(url, data, headers, method="GET" if data is None else "PUT")
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(f"{url}: {error.code}: {error.read(2000)!r}") from None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.cli.support.glass import break_glass_as_typed
+from backout.cli.support.waiting import telling_who_approves
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.value import Value
@@ -136,7 +137,8 @@ class RestoreSession(Value, frozen=True):
         break_glass_as_typed(self.shell, self.tools.runs, run, actor=self.tools.actor)
         self.stop.install()
         try:
-            return self.tools.journal.drive(run, known, actor=self.tools.actor, notify=self._notify)
+            with telling_who_approves(self.shell, self.tools.runs, run):
+                return self.tools.journal.drive(run, known, actor=self.tools.actor, notify=self._notify)
         finally:
             self.stop.restore()
             self.live.end()

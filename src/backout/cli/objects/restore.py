@@ -8,6 +8,7 @@ import click
 
 from backout.cli.support.glass import BREAK_GLASS, break_glass_as_typed
 from backout.cli.support.options import REASON, Command, pass_shell
+from backout.cli.support.waiting import telling_who_approves
 from backout.errors import PartlyDone, Unmeasured, UsageError
 from backout.escaping import shorten
 from backout.model.incident.incident import RunState
@@ -199,7 +200,8 @@ def _drive(shell: Shell, tools: ObjectTools, live: Live, stop: StopRequest, run:
     break_glass_as_typed(shell, tools.runs, run, actor=tools.actor)
     stop.install()
     try:
-        return tools.journal.drive(run, ObjectActions(tools), actor=tools.actor, notify=live.event)
+        with telling_who_approves(shell, tools.runs, run):
+            return tools.journal.drive(run, ObjectActions(tools), actor=tools.actor, notify=live.event)
     finally:
         stop.restore()
         live.end()

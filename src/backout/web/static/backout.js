@@ -168,7 +168,7 @@ function drawCharts(place, series) {
   });
   makeChart(place, "Response times, by version: 95 of 100 answers are faster than the thick line, 99 than the thin one", times, timeLines, [], series.marks, (v) => (v === null || v === undefined ? "–" : `${number(v)} ms`));
   const evidence = series.evidence;
-  if (evidence && evidence.chart) {
+  if (evidence && evidence.chart && evidence.chart.after_s.length > 1) {
     const since = Date.parse(evidence.since) / SECOND;
     const at = evidence.chart.after_s.map((s) => since + s);
     makeChart(
