@@ -15,6 +15,9 @@ _MAYBE_TEXT: Final = {"type": ["string", "null"]}
 _OBJECT: Final = {"type": "object"}
 _MAYBE_OBJECT: Final = {"type": ["object", "null"]}
 _NUMBER: Final = {"type": "integer"}
+_MAYBE_NUMBER: Final = {"type": ["integer", "null"]}
+_OBJECTS: Final = {"type": "array", "items": _OBJECT}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
 
 
 def _make_object(**properties: object) -> dict[str, object]:
@@ -49,8 +52,31 @@ _RUN: Final[dict[str, object]] = {
     "ended_at": _MAYBE_TIME,
     "steps_done": _NUMBER,
     "steps": _NUMBER,
+    "holder": _MAYBE_TEXT,
     "actor": _TEXT,
     "plan_hash": _TEXT,
+    "pause": _MAYBE_OBJECT,
+    "approval": _MAYBE_OBJECT,
+    "break_glass": _MAYBE_OBJECT,
+}
+_PLAN: Final[dict[str, object]] = {
+    "hash": _TEXT,
+    "kind": _TEXT,
+    "environment": _TEXT,
+    "why": _TEXT,
+    "steps": _OBJECTS,
+    "notes": _TEXTS,
+    "not_covered": _TEXTS,
+    "coverage": _OBJECTS,
+}
+_EVENT: Final[dict[str, object]] = {
+    "seq": _NUMBER,
+    "at": _TIME,
+    "run_id": _MAYBE_TEXT,
+    "step": _MAYBE_NUMBER,
+    "kind": _TEXT,
+    "actor": _TEXT,
+    "data": _OBJECT,
 }
 _REQUEST: Final[dict[str, object]] = {
     "id": _NUMBER,
@@ -64,7 +90,7 @@ _REQUEST: Final[dict[str, object]] = {
     "state": {"enum": list(RequestState)},
     "worker": _MAYBE_TEXT,
     "ended_at": _MAYBE_TIME,
-    "exit_code": {"type": ["integer", "null"]},
+    "exit_code": _MAYBE_NUMBER,
     "answer": _MAYBE_OBJECT,
 }
 _INCIDENT: Final[dict[str, object]] = {
@@ -74,8 +100,19 @@ _INCIDENT: Final[dict[str, object]] = {
     "severity": _TEXT,
     "state": _TEXT,
     "opened_at": _TIME,
-    "runs": {"type": "array", "items": _TEXT},
-    "timeline": {"type": "array", "items": _OBJECT},
+    "opened_by": _TEXT,
+    "began_at": _TIME,
+    "acknowledged_at": _MAYBE_TIME,
+    "acknowledged_by": _MAYBE_TEXT,
+    "resolved_at": _MAYBE_TIME,
+    "resolved_by": _MAYBE_TEXT,
+    "runs": _TEXTS,
+    "timeline": _OBJECTS,
+    "told": _OBJECTS,
+    "impact": _OBJECT,
+    "actions": _OBJECTS,
+    "report_path": _MAYBE_TEXT,
+    "picture_path": _MAYBE_TEXT,
 }
 _WHY: Final = {"type": "string", "maxLength": 500}
 
@@ -93,9 +130,12 @@ _SCHEMAS: Final[dict[str, object]] = {
     "Environment": _make_envelope("environment", **_ENVIRONMENT),
     "Runs": _make_envelope("runs", runs=_make_list("RunSummary")),
     "Run": _make_envelope("run", **_RUN),
+    "RunInFull": _make_envelope(
+        "run", **_RUN, plan=_make_object(**_PLAN), events={"type": "array", "items": _make_object(**_EVENT)}
+    ),
     "Series": _make_envelope(
-        "series", environment=_TEXT, run_id=_TEXT, deployed_at=_NUMBER, versions=_OBJECT,
-        marks={"type": "array", "items": _OBJECT}, evidence=_MAYBE_OBJECT,
+        "series", environment=_TEXT, run_id=_TEXT, deployed_at=_MAYBE_NUMBER, bin_s=_NUMBER,
+        error_rate_below={"type": "number"}, versions=_OBJECT, marks=_OBJECTS, evidence=_MAYBE_OBJECT,
     ),
     "IncidentSummary": _make_object(**_INCIDENT),
     "Incidents": _make_envelope("incidents", incidents=_make_list("IncidentSummary")),
@@ -139,7 +179,7 @@ _ROUTES: Final = (
     ("/environments", "get", "listEnvironments", "Every environment that the login sees", 200, "Environments", ""),
     ("/environments/{environment}", "get", "getEnvironment", "One environment", 200, "Environment", ""),
     ("/environments/{environment}/runs", "get", "listRuns", "Its runs, newest first", 200, "Runs", ""),
-    ("/environments/{environment}/runs/{run}", "get", "getRun", "A run: its plan and events", 200, "Run", ""),
+    ("/environments/{environment}/runs/{run}", "get", "getRun", "A run: its plan and events", 200, "RunInFull", ""),
     ("/environments/{environment}/runs/{run}/series", "get", "getSeries", "The data of its charts", 200, "Series", ""),
     ("/environments/{environment}/runs/{run}/ask", "post", "askOfRun", "Approve, pause or abort it", 200, "Run", "Ask"),
     ("/environments/{environment}/incidents", "get", "listIncidents", "Its incidents", 200, "Incidents", ""),
@@ -163,7 +203,7 @@ def make_document() -> dict[str, object]:
             "operationId": "followEvents",
             "summary": "The journal's events as they are recorded; from Last-Event-ID on",
             "parameters": [
-                {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"}}
+                {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{0,15}$"}}
             ],
             "responses": {
                 "200": {"description": "an event stream", "content": {"text/event-stream": {"schema": _TEXT}}},
