@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from backout.escaping import make_harmless, show_unseen
 from backout.report.times import format_ago, format_clock, format_day, format_duration, format_time
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def make_templates(site: Site) -> Environment:
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_name_unseen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -38,6 +40,14 @@ def make_templates(site: Site) -> Environment:
     )
     made.filters.update(ago=_format_ago, clock=format_clock, day=format_day, duration=format_duration)
     return made
+
+
+def _name_unseen(value: object) -> object:
+    """Return what a template shows: characters that a browser hides, or turns others round by, are named.
+
+    It is done to every text, whoever wrote it; not to markup, which is ours.
+    """
+    return show_unseen(make_harmless(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def format_moment(at: float, now: float) -> Markup:
