@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
 import time
 from html.parser import HTMLParser
@@ -10,13 +12,15 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from starlette.routing import Route
-from web_lab import PRODUCTION, STAGING, Answer, Lab, Permission, open_lab
+from web_lab import PRODUCTION, STAGING, Answer, Lab, Permission, open_lab, read_answer
 
 from backout.model.action_request import Act, RequestState
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import save_status
 from backout.web.app import make_app
 from backout.web.security import HEADERS, MOST_BODY, Guarded
+
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -378,3 +382,14 @@ def test_a_login_leads_to_no_other_site(strange: Lab, address: str) -> None:
     led = answer.headers["location"]
     assert re.match(r"/(?![\\/\s])", led)
     assert urlsplit(led).netloc == ""
+
+
+def test_two_hosts_in_one_request_are_nobody(strange: Lab) -> None:
+    """The first one does not let the second one in."""
+    connection = http.client.HTTPConnection("127.0.0.1", strange.port, timeout=PATIENCE_S)
+    with contextlib.closing(connection):
+        connection.putrequest("GET", "/", skip_host=True)
+        connection.putheader("Host", f"127.0.0.1:{strange.port}")
+        connection.putheader("Host", "evil.example.com")
+        connection.endheaders()
+        assert read_answer(connection).status in (400, 421)

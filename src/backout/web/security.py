@@ -74,7 +74,8 @@ class Guarded:
         await self._app(scope, _limit(receive, lambda: answers), send_with_headers)
 
     def _find_refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        if headers.get("host", "").lower() not in self._hosts:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:  # of two, a proxy in front may go by the other one
             return 421, "this host name is none of this server's: start it with the URL that people type"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > 9 or int(length) > MOST_BODY:
