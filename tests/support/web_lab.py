@@ -330,11 +330,11 @@ def make_lab(
 
 
 @contextlib.contextmanager
-def open_lab(folder: Path, *words: str, **how: Any) -> Iterator[Lab]:
-    """Lend a lab with its server."""
+def open_lab(folder: Path, *words: str, variables: Mapping[str, str] | None = None, **how: Any) -> Iterator[Lab]:
+    """Lend a lab with its server, which is started with these variables, too."""
     lab = make_lab(folder, **how)
     try:
-        lab.serve(*words)
+        lab.serve(*words, variables=variables)
         yield lab
     finally:
         if lab.process is not None:

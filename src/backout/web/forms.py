@@ -150,7 +150,7 @@ def record_request(site: Site, login: Login, environment: str, form: Mapping[str
         act = Act(form.get("act", ""))
     except ValueError:
         raise UsageError(f"that cannot be asked for; {', '.join(Act)} can", where="act") from None
-    why, target = _read_why(form, required=act.changes), _read_line(form, "target")
+    why, target = site.mask(_read_why(form, required=act.changes)), _read_line(form, "target")
     check_target_text(act, target)
     if act in (Act.RESUME, Act.UNDO) and site.find_run(environment, target) is None:
         raise UsageError(f"there is no run {target!r}", where=environment)
@@ -189,7 +189,7 @@ def ask_of_run(site: Site, login: Login, environment: str, run: str, form: Mappi
     found = site.find_run(environment, run)
     if found is None:
         raise UsageError(f"there is no run {run!r}", where=environment)
-    why = _read_why(form, required=True)
+    why = site.mask(_read_why(form, required=True))
     if what == "approve":
         if form.get("plan_hash", "") != found.plan.hash:
             raise Refused("the plan is not the one that you were shown: look at it again", where=run)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
-from backout.model.login import Login
+from backout.model.login import PREFIX, Login
 from backout.providers.clock import SystemClock
+from backout.report.redact import MASK
 from backout.runbook.incident.case import IncidentRecords
 from backout.runbook.serve.logins import Logins
 from backout.runbook.serve.overviews import find_run, note_viewed, read_view
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from backout.runbook.serve.overviews import EnvironmentView
 
 _NOTE_EVERY_S: Final = 10.0
+_OURS: Final = re.compile(rf"\b{PREFIX}[\w-]{{16,}}", re.ASCII)
 
 
 def open_logins(config: Config) -> Logins:
@@ -101,8 +104,11 @@ class Site:
         return find_run(self.journal, environment, run)
 
     def mask(self, text: str) -> str:
-        """Return a text that a person typed without what looks like a secret; none is known here by its value."""
-        return self.config.variables.mask_text(text)
+        """Return a text that a person typed without what looks like a secret; none is known here by its value.
+
+        What logs people in here is known by how it begins: a page's address is copied with the login that it had.
+        """
+        return self.config.variables.mask_text(_OURS.sub(MASK, text))
 
     def read_views(self, names: tuple[str, ...]) -> tuple[EnvironmentView, ...]:
         """Return what the pages show of these environments. Raises BackoutError: the journal cannot be read."""
