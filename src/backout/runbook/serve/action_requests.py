@@ -162,8 +162,10 @@ def _read_made(event: Event) -> ActionRequest | None:
 
 
 def _read_number(event: Event) -> int:
+    """Return the request that an event is of, 0: none; a number that is written otherwise is the key of no request."""
     key = str(event.data.get("key", ""))
-    return int(key) if key.isdecimal() and len(key) < _MOST_DIGITS else 0
+    number = int(key) if key.isdecimal() and len(key) < _MOST_DIGITS else 0
+    return number if key == str(number) else 0
 
 
 def _end(request: ActionRequest, event: Event) -> ActionRequest:
