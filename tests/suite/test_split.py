@@ -50,6 +50,7 @@ SIBLINGS = {
     "restore/test_restore_managed_kills.py": "restore/test_restore_kills.py",
     "drill/test_incident_story.py": "runbook/test_incidents.py",
     "restore/test_written_since.py": "runbook/test_written_since.py",
+    "web/test_browser_flows.py": "web/test_browser_pages.py",
     "safety/test_doors_out.py": "safety/test_canary.py",
     "safety/test_hostile_twin.py": "safety/test_edges.py",
 }
