@@ -4,7 +4,8 @@
 
 The pages are README.md and its neighbours, docs/ and the READMEs of examples/. They are copied, with every file that
 they link to, into build/pages as they lie in the repository, so that no link has to be rewritten; mkdocs.yml says the
-rest. Fails when a link or an anchor of the built pages leads nowhere, or a page would load something from elsewhere.
+rest, and tools/site.css what looks different from the theme. Fails when a link or an anchor of the built pages leads
+nowhere, or when a page would load something from elsewhere.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CONFIGURATION: Final = ROOT / "mkdocs.yml"
+STYLE: Final = ROOT / "tools" / "site.css"
 COPIED: Final = ROOT / "build" / "pages"
 BUILT: Final = ROOT / "site"
 PROGRAM: Final = Path(sys.executable).with_name("zensical")
@@ -133,6 +135,7 @@ def _find_lost(file: Path, page: Page, pages: dict[Path, Page], site: Path) -> I
 def build_site() -> list[str]:
     """Build the site anew, and return what is wrong with it."""
     copy_pages(COPIED)
+    _copy(STYLE, COPIED / STYLE.name)
     shutil.rmtree(BUILT, ignore_errors=True)
     done = subprocess.run(
         [PROGRAM, "build", "--clean", "--strict", "--config-file", CONFIGURATION],
