@@ -234,6 +234,7 @@ OWN = ("data:", "blob:")
 
 @needs_chromium
 @pytest.mark.long
+@pytest.mark.rotating("site", 3)
 def test_every_page_fits_a_telephone(site: Path) -> None:
     """At 360 px no page is moved sideways to be read; a table that is wider moves in its own frame, its keys whole."""
     with reading(site, viewport={"width": 360, "height": 800}) as (page, address):
@@ -258,6 +259,7 @@ BROKEN_KEYS = """
 
 @needs_chromium
 @pytest.mark.long
+@pytest.mark.rotating("site", 3)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_reader_searches_copies_and_chooses_the_colours(site: Path, scheme: Literal["light", "dark"]) -> None:
     """The colours are the system's until one is chosen; a printed run is copied without prompts and answers."""
