@@ -4,11 +4,13 @@ The platform is a scripted account of Cloudflare on loopback, the journal is on 
 are the program. A quiet environment is followed: nothing was deployed, and nobody visits it. A busy one is watched
 after a deployment, with visitors.
 
-The cost of an environment is the processor time of all workers, over their number and the time. Ratio keys:
+The cost of an environment is the processor time of all workers, over their number and the time. One, two and four
+workers, each with an account, a journal and environments of their own, run beside each other and are measured in the
+same minutes: on a noisy machine a minute differs from the next by a quarter. Ratio keys:
 two_workers, four_workers (the processor time of all workers over that of one worker with the same environments; goal:
 at most 1.1), half (that of an environment in one worker with half as many, over that with all; 0.9 to 1.1).
 
-    .venv/bin/python benchmarks/worker.py [--environments 200] [--rounds 3] [--json]
+    .venv/bin/python benchmarks/worker.py [--environments 200] [--rounds 6] [--json]
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from shared import measure
@@ -56,6 +58,22 @@ script = "{name}"
 account_id = "0123456789abcdef0123456789abcdef"
 api_base_url = "http://127.0.0.1:{port}/client/v4"
 """
+
+
+class Reading(NamedTuple):
+    """What the workers of a bench have used since they began.
+
+    Args:
+        at: when, in seconds.
+        cpu_s: processor time.
+        calls: of the account's API.
+        rows: in the journal.
+    """
+
+    at: float
+    cpu_s: float
+    calls: int
+    rows: int
 
 
 @dataclass
@@ -137,17 +155,20 @@ class Bench:
         """Return the memory of the largest worker."""
         return max(_read_rss_mb(each.pid) for each in self.workers)
 
-    def measure(self, seconds: float, environments: int) -> dict[str, float]:
-        """Return what guarding costs from now on, each for an environment and a second."""
+    def read(self) -> Reading:
+        """Return what was used so far."""
         rows = "SELECT (SELECT count(*) FROM backout.event) + (SELECT count(*) FROM backout.counts)"
-        calls, cpu, events = sum(self.call("/calls").values()), self.read_cpu_s(), self.ask(rows)
-        began = time.monotonic()
-        time.sleep(seconds)
-        took = (time.monotonic() - began) * environments
+        calls, events = sum(self.call("/calls").values()), self.ask(rows)
+        return Reading(time.monotonic(), self.read_cpu_s(), calls, events)
+
+    def measure(self, since: Reading, environments: int) -> dict[str, float]:
+        """Return what guarding has cost since then, each for an environment and a second."""
+        now = self.read()
+        took = (now.at - since.at) * environments
         return {
-            "cpu_s": (self.read_cpu_s() - cpu) / took,
-            "calls": (sum(self.call("/calls").values()) - calls) / took,
-            "rows": (self.ask(rows) - events) / took,
+            "cpu_s": (now.cpu_s - since.cpu_s) / took,
+            "calls": (now.calls - since.calls) / took,
+            "rows": (now.rows - since.rows) / took,
             "rss_mb": self.read_rss_mb(),
         }
 
@@ -195,46 +216,49 @@ def measure_one(bench: Bench, seconds: float) -> Samples:
     bench.start(1)
     bench.wait("SELECT count(*) FROM backout.event WHERE kind = 'step.start'", 1, "the watch")
     time.sleep(5)
-    busy = bench.measure(seconds, 1)
+    since = bench.read()
+    time.sleep(seconds)
+    busy = bench.measure(since, 1)
     bench.call("/busy/0/0", post=True)
     bench.wait("SELECT count(*) FROM backout.event WHERE kind = 'run.ok'", 1, "the end of the watch")
     time.sleep(5)
-    quiet = bench.measure(seconds, 1)
+    since = bench.read()
+    time.sleep(seconds)
+    quiet = bench.measure(since, 1)
     bench.stop()
     return {
         f"{name}_{key}": [value] for name, found in (("busy", busy), ("quiet", quiet)) for key, value in found.items()
     }
 
 
-def measure_many(bench: Bench, environments: int, workers: int, seconds: float) -> dict[str, float]:
-    """Return what each of many quiet environments costs."""
+def begin_many(bench: Bench, environments: int, workers: int) -> None:
+    """Have so many workers guard many environments, all of them quiet by now."""
     bench.write_config(environments, "5s")
     bench.start(workers)
     bench.wait("SELECT count(*) FROM backout.event WHERE kind = 'run.ok'", environments, "the ends of the watches")
-    time.sleep(10)
-    found = bench.measure(seconds, environments)
-    bench.stop()
-    return found
 
 
 def compare(options: argparse.Namespace) -> Samples:
     """Return the samples of all rounds."""
-    samples: Samples = {}
-
-    def add(found: dict[str, list[float]]) -> None:
-        for key, values in found.items():
-            samples.setdefault(key, []).extend(values)
-
     total = options.environments
-    with make_bench(total) as bench:
+    with make_bench(1) as bench:
+        samples = measure_one(bench, options.seconds)
+    parts = {"one": (total, 1), "two": (total, 2), "four": (total, 4), "half": (total // 2, 1)}
+    with contextlib.ExitStack() as ends:
+        benches = {}
+        for name, (environments, workers) in parts.items():
+            benches[name] = ends.enter_context(make_bench(environments))
+            begin_many(benches[name], environments, workers)
+            print(f"{name}: begun", file=sys.stderr)
+        time.sleep(10)
         for number in range(options.rounds):
-            add(measure_one(bench, options.seconds))
-            for name, environments, workers in (
-                ("one", total, 1), ("two", total, 2), ("four", total, 4), ("half", total // 2, 1),
-            ):  # fmt: skip
-                found = measure_many(bench, environments, workers, options.seconds)
-                add({f"{name}_{key}": [value] for key, value in found.items()})
+            since = {name: bench.read() for name, bench in benches.items()}
+            time.sleep(options.seconds)
+            for name, bench in benches.items():
+                found = bench.measure(since[name], parts[name][0])
                 print(f"round {number + 1}: {name}: {found}", file=sys.stderr)
+                for key, value in found.items():
+                    samples.setdefault(f"{name}_{key}", []).append(value)
     return samples
 
 
@@ -242,14 +266,14 @@ def make_pairs(samples: Samples) -> dict[str, tuple[list[float], list[float]]]:
     """Return the two sides of each ratio."""
     one = samples["one_cpu_s"]
     names = {"two_workers": "two", "four_workers": "four", "half": "half"}
-    return {key: (one, samples[f"{name}_cpu_s"]) for key, name in names.items()}
+    return {key: (samples[f"{name}_cpu_s"], one) for key, name in names.items()}
 
 
 def main() -> None:
     """Measure, and print a table or one `backout.benchmark/1`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one line of JSON")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6, help="how many times the cost of many is measured")
     parser.add_argument("--environments", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0, help="for which each cost is measured")
     options = parser.parse_args()
