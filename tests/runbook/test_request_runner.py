@@ -67,12 +67,14 @@ class Lab:
     woken: list[str] = field(default_factory=list)
     failure: BackoutError | None = None
     ends_at_once: bool = True
+    code: int = 0
+    answer: Mapping[str, Any] = field(default_factory=lambda: {"schema": "backout.rollback/1"})
 
     def runner(self, name: str = "one") -> RequestRunner:
         def start(request: ActionRequest) -> Child:
             if self.failure is not None:
                 raise self.failure
-            child = Child()
+            child = Child(self.code, self.answer)
             self.started.append(request)
             self.children.append(child)
             if self.ends_at_once:
@@ -165,6 +167,26 @@ def test_a_command_that_is_at_work_keeps_its_environment(lab: Lab) -> None:
     assert (lab.find(asked).state, lab.find(asked).exit_code) == (RequestState.FAILED, 5)
     assert lab.children[0].told == ["terminate", "kill"]
     assert not runner.environments
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "cause", "state"),
+    [
+        (Act.DIAGNOSE, 1, "worker_script_error", RequestState.DONE),
+        (Act.DIAGNOSE, 1, None, RequestState.FAILED),
+        (Act.DIAGNOSE, 7, "worker_script_error", RequestState.FAILED),
+        (Act.ROLLBACK, 1, "worker_script_error", RequestState.FAILED),
+    ],
+)
+def test_a_diagnosis_that_finds_something_is_done(
+    lab: Lab, act: Act, code: int, cause: str | None, state: RequestState
+) -> None:
+    """It ends with 1 then, as `status` does; nothing was refused."""
+    lab.code, lab.answer = code, {"cause": cause}
+    asked, runner = lab.ask(act), lab.runner()
+    runner.look([ENV], GO)
+    assert lab.await_end(asked).state is state
+    runner.join()
 
 
 def test_what_cannot_be_started_failed(lab: Lab) -> None:

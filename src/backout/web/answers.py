@@ -65,6 +65,7 @@ class Answer(Value, frozen=True):
     title: str | None = None
     scenario: str | None = None
     service: str | None = None
+    rollback: str | None = None
     confidence: float = 0.0
     evidence: tuple[Quoted, ...] = ()
     next: tuple[str, ...] = ()

@@ -180,7 +180,7 @@ class RequestRunner:
         except BackoutError as error:
             answer = {"error": "not-started", "message": str(error)}
             self._tell(request.environment, f"{what} cannot be started: {error.what}")
-        state = RequestState.DONE if code == 0 else RequestState.FAILED
+        state = RequestState.DONE if has_answered(request.act, code, answer) else RequestState.FAILED
         self._tell(request.environment, f"{what} ended with {code} after {time.monotonic() - began_at:.1f} s")
         self._environments.pop(request.id, None)
         try:
@@ -192,6 +192,11 @@ class RequestRunner:
         """Wait until each command has ended, as its worker was told to."""
         for thread in self._at_work.values():
             thread.join()
+
+
+def has_answered(act: Act, code: int, answer: Mapping[str, Json]) -> bool:
+    """Whether a command did what it was asked for: a diagnosis that found something ends with 1, as `status` does."""
+    return code == 0 or (act is Act.DIAGNOSE and code == 1 and bool(answer.get("cause")))
 
 
 def _await_end(child: Answering, stop: threading.Event) -> int:
