@@ -98,7 +98,7 @@ def shift(folder: Path, home: str, *, more: str = "", **how: Any) -> Iterator[Sh
 
 @HOMES
 @pytest.mark.long
-@pytest.mark.rotating("pages at work", 2)
+@pytest.mark.rotating("pages at work", 5)
 def test_the_robot_is_stopped_the_cause_found_and_the_version_back(tmp_path: Path, home: str) -> None:
     """Each is read back: the hold where guard reads it, the version from the platform."""
     with shift(tmp_path, home) as night:
@@ -131,7 +131,7 @@ def test_the_robot_is_stopped_the_cause_found_and_the_version_back(tmp_path: Pat
 
 @HOMES
 @pytest.mark.long
-@pytest.mark.rotating("pages at work", 2)
+@pytest.mark.rotating("pages at work", 5)
 def test_a_rollback_waits_is_approved_and_goes_on(tmp_path: Path, home: str) -> None:
     """Nothing is changed before all of that; then the version is back, once."""
     more = '[environments.{name}.approvals]\nrequired_for = ["rollback"]\nby = "anyone"\n'
@@ -155,7 +155,7 @@ def test_a_rollback_waits_is_approved_and_goes_on(tmp_path: Path, home: str) -> 
 
 
 @pytest.mark.long
-@pytest.mark.rotating("pages at work", 2)
+@pytest.mark.rotating("pages at work", 5)
 def test_a_worker_that_dies_is_missed(tmp_path: Path) -> None:
     """What is shown grows old and says so; what is asked for is dropped in time; the next worker is seen again."""
     with shift(tmp_path, "scripted") as night:
