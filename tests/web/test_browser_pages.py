@@ -154,6 +154,8 @@ def test_an_incident_is_found_by_its_title_and_begins_with_what_happened(night: 
         page.locator("#counted canvas" if scripts else "#counted img").first.wait_for()
 
 
+@pytest.mark.long
+@pytest.mark.rotating("pages in a browser", 2)
 def test_charts_say_percent_and_utc(night: Night) -> None:
     """In a place that is not UTC, too; and there the page says which place it is, in UTC it says nothing."""
     path = f"/env/production/incident/{night.incident}"
@@ -251,6 +253,8 @@ def test_the_keyboard_reaches_everything_in_the_order_of_the_page(night: Night) 
         assert seen[7:9] == ["confirm", "Hold production"]
 
 
+@pytest.mark.long
+@pytest.mark.rotating("pages in a browser", 2)
 @BOTH
 def test_a_plan_that_waits_is_approved_or_given_up(night: Night, tmp_path: Path, *, scripts: bool) -> None:
     """What is approved is the plan that was read; the reason stands beside it."""
@@ -295,6 +299,8 @@ def test_a_stream_that_is_cut_says_so(night: Night, tmp_path: Path) -> None:
             page.get_by_text("The connection is lost").wait_for(timeout=PATIENCE_MS)
 
 
+@pytest.mark.long
+@pytest.mark.rotating("pages in a browser", 2)
 def test_a_stream_that_was_never_open_is_said_and_tried_again(night: Night, tmp_path: Path) -> None:
     """The page came, and its stream did not; when the server can, it goes on by itself."""
     (tmp_path / "backout.toml").write_text(CONFIG)
