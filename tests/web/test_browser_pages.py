@@ -109,6 +109,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         yield Night(story, journal, served, browser, log_in(browser, served))
 
 
+@pytest.mark.long
+@pytest.mark.rotating("pages in a browser", 2)
 def test_no_page_shuts_anybody_out(night: Night) -> None:
     """No violation that axe-core knows, on a phone and a screen, light and dark; nothing is too wide or small."""
     run = night.journal.runs("production")[0].id
