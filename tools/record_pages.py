@@ -1,10 +1,9 @@
 """Record docs/examples/pages.md: five tasks of a night, done in a browser on the pages behind notices, on a twin.
 
-Run it as `.venv/bin/python tools/record_pages.py`; it takes some minutes and needs Debian's Chromium. What is pressed
-and what the pages say is unedited. Every task begins with the address of a notice that arrived, and ends when the page
-says what became of it; what it says is compared with the platform's own answer. It ends with exit code 1, and writes
-nothing, when a task takes longer than a minute, or when the platform says something else. The pictures of the pages,
-at three widths in both themes, are written to `--pictures`; the best stand in docs/.
+Run it as `.venv/bin/python tools/record_pages.py`; it takes some minutes and needs Debian's Chromium. Every task begins
+with the address of a notice that arrived; what becomes of it is compared with another source. It ends with exit code 1,
+and writes nothing, when a task takes longer than a minute, or another source says something else. The pictures of the
+pages, at three widths in both themes, are written to `--pictures`; the best stand in docs/.
 """
 
 from __future__ import annotations
@@ -61,9 +60,10 @@ INTRO = f"""# A night on the pages
 
 For those who want to see what `backout serve` is like before they set it up: five tasks of a night, done in a browser
 by somebody who has the notice's link and a login, on a [twin](../twin.md) with the sample application, sixty visitors a
-second and a real Postgres. Made on DAY by `.venv/bin/python tools/record_pages.py`. What the pages say is unedited.
-Each task took less than {WITHIN_S:.0f} s from opening the link, and what the page said at its end was compared with
-what the platform, the database or another command says. What stands in italics happened meanwhile.
+second and a real Postgres. Made on DAY by `.venv/bin/python tools/record_pages.py`. What the pages say is unedited
+but for the folder's path, `~/shop`, and empty lines. Each task took less than {WITHIN_S:.0f} s from opening the link.
+What became of the rollback, the hold, the recovery and the note was compared with what the platform, the database and
+other commands say. What stands in italics happened meanwhile.
 """
 
 
@@ -125,10 +125,8 @@ class Shift:
     @contextlib.contextmanager
     def task(self, words: str, link: str) -> Iterator[None]:
         """Do a task from a notice's link; what the page says at the end stands below it."""
-        self.done, self.began = (
-            [f"The notice's link: `/{link.partition('127.0.0.1')[2].partition('/')[2]}`"],
-            time.monotonic(),
-        )
+        self.began = time.monotonic()
+        self.done = [f"The notice's link: `/{link.partition('127.0.0.1')[2].partition('/')[2]}`"]
         self.page.goto(link)
         yield
         took_s = time.monotonic() - self.began
@@ -181,8 +179,7 @@ class Shift:
                 self.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
                 self.page.set_viewport_size({"width": width, "height": height})
                 self.page.wait_for_timeout(300)
-                path = self.pictures / f"{name}-{width}-{theme}.png"
-                self.page.screenshot(path=path, full_page=True)
+                self.page.screenshot(path=self.pictures / f"{name}-{width}-{theme}.png", full_page=True)
         self.page.emulate_media(color_scheme="light")
         self.page.set_viewport_size({"width": 1440, "height": 900})
 
@@ -298,8 +295,7 @@ def approve_recovery(shift: Shift) -> None:
     with psycopg.connect(str(shift.stage.twin.postgres_dsn), autocommit=True) as database:
         for statement in (BEGUN.format(checksum=checksum, name=MIGRATION), BAD_SQL, DONE):
             database.execute(statement.encode())
-    target = f'"before migration {MIGRATION}"'
-    line = f'backout db restore {target} --rescue {ENV} -m "addresses damaged" --confirm {NAME}'
+    line = f'backout db restore "before migration {MIGRATION}" --rescue {ENV} -m "addresses damaged" --confirm {NAME}'
     shift.meanwhile(
         f"Migration {MIGRATION} has damaged every address. A colleague types `{line}`; the plan waits for an approval."
     )

@@ -257,8 +257,9 @@ def test_whatever_reads_all_environments_does_it_on_one_connection(tmp_path: Pat
     """`status` of all of them, and the pages; counted by the server, which has no more than a hundred for everybody."""
 
     def count_sessions() -> int:
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         with psycopg.connect(made.variables["BACKOUT_JOURNAL_URL"], autocommit=True) as connection:
-            connection.execute("SELECT pg_stat_force_next_flush()")
+            until(lambda: connection.execute(others).fetchone() == (0,), PATIENCE_S, "all have ended, and are counted")
             query = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
             return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
 

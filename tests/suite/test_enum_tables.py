@@ -18,7 +18,7 @@ LACKING = {
     "backout.config.drill_rules._ELSEWHERE": "in a twin a drill has another procedure, and another function",
     "backout.report.incident.notice_shift._MEANS": "a shift that rolls back is told by the rollback",
     "backout.runbook.guard.shift_notices.KINDS": "a shift that rolls back is told by the rollback",
-    "backout.report.secrets._SOURCE": "a secret of a source was there before, or is a new one of the source alone",
+    "backout.report.secrets._SOURCE": "a source is compared with what was pushed, so that nothing in it is added",
     "backout.web.sentences._NAMES": "the names of a watch and of a rollback have a version in them",
 }
 """Tables that lack members on purpose: why no other member is looked up."""

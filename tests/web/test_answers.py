@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from web_lab import STAGING, Permission
+from msgspec.structs import replace
+from web_lab import STAGING, Permission, make_plan
 
-from backout.model.action_request import Act, RequestState
+from backout.model.action_request import Act, RequestState, name_asker
 from backout.runbook.serve.action_requests import end_request, make_request, take_request
 
 if TYPE_CHECKING:
@@ -38,3 +39,19 @@ def test_every_request_is_shown_whatever_was_answered(lab: Lab, act: Act, answer
         assert "<i>stable" not in shown.text
         assert ("stable" in shown.text) is (answer == "error" and state is RequestState.FAILED)
     assert lab.ask("GET", f"/env/{STAGING}", token=token).status == 200, lab.said
+
+
+@pytest.mark.parametrize("is_its_own", [True, False])
+def test_a_run_that_somebody_else_began_is_not_taken_for_the_requests(lab: Lab, *, is_its_own: bool) -> None:
+    """While a worker is at it, and after: the run says in its reason by which request it was asked for."""
+    key = f"a rollback {is_its_own}"
+    made = make_request(lab.journal, STAGING, Act.ROLLBACK, key=key, by="ada", actor="ada", why="it fails", target="")
+    assert take_request(lab.journal, made, actor="a worker")
+    plan = make_plan(STAGING, why=f"it fails {name_asker(made) if is_its_own else '(typed by bob)'}")
+    plan = replace(plan, why=plan.why.partition(": ")[2])
+    run = lab.journal.submit(plan, actor="a worker", reason="it fails")
+    try:
+        shown = lab.ask("GET", f"/env/{STAGING}/requests/{made.id}", token=lab.issue(Permission.VIEWER))
+        assert (run in shown.text) is is_its_own, shown.text
+    finally:
+        lab.end_run(run)

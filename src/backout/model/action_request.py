@@ -94,3 +94,8 @@ class ActionRequest(Value, frozen=True):
     def expires_at(self) -> float:
         """Until when a worker may take it, Unix seconds."""
         return self.at + EXPIRES_S
+
+
+def name_asker(request: ActionRequest) -> str:
+    """Return who asked, and by which request: the reason of what a worker does for it ends with this."""
+    return f"(asked for by {request.by}, request {request.id})"

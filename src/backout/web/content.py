@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
-from backout.model.action_request import Act, RequestState
+from backout.model.action_request import Act, RequestState, name_asker
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
 from backout.model.login import Permission
@@ -241,9 +241,9 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
         return request.target
     if request.act is not Act.ROLLBACK or request.taken_at is None:
         return ""
-    newest = next(iter(site.journal.runs(request.environment)), None)
-    is_it = newest is not None and newest.plan.kind is PlanKind.ROLLBACK and newest.started_at >= request.taken_at
-    return newest.id if newest is not None and is_it else ""
+    named = name_asker(request)  # somebody else's rollback, or guard's, may have begun meanwhile
+    runs = (run for run in site.journal.runs(request.environment) if run.started_at >= request.taken_at)
+    return next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK and run.plan.why.endswith(named)), "")
 
 
 def _find_target(answer: Mapping[str, Json]) -> str:

@@ -43,10 +43,8 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
     if config.settings.journal.url_env is not None:
         from backout.wiring.journal_server import open_journal_on_server, open_store
 
-        if not hurried and config.places.spool.exists():
-            from backout.wiring.journal_spool import merge_spool
-
-            merge_spool(config, open_store(config, patience_s), find_actor())
+        if not hurried:
+            _merge_spooled(config, open_store(config, patience_s))
         return open_journal_on_server(config, stop, patience_s)
     variables = config.variables
     return SqliteJournal(
@@ -57,6 +55,14 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
         mask=variables.mask,
         approvals=None if config.chosen is None else config.environment.approval_rule(),
     )
+
+
+def _merge_spooled(config: Config, store: Store) -> None:
+    """Merge what was recorded here while the server was away."""
+    if config.places.spool.exists():
+        from backout.wiring.journal_spool import merge_spool
+
+        merge_spool(config, store, find_actor())
 
 
 def open_own_store(config: Config, *, hurried: bool = False) -> Store:
@@ -75,6 +81,8 @@ def open_journals(config: Config, *, hurried: bool = False) -> Callable[[Config]
     A server has a hundred connections for everybody: what reads all environments does not take one for each.
     """
     store, is_there = open_own_store(config, hurried=hurried), config.settings.journal.url_env is not None
+    if is_there and not hurried:
+        _merge_spooled(config, store)
 
     def open_one(chosen: Config) -> StoredJournal:
         return StoredJournal(

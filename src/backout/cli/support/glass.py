@@ -67,6 +67,11 @@ def break_glass_for(shell: Shell, runs: Runs, run: str, *, actor: str, why: str)
 def tell_of_glass(shell: Shell, notice: Notice) -> None:
     """Tell every channel that nobody approved what is done."""
     shell.output.warn(f"{notice.title}; it is recorded, and every channel is told")
+    send_notice(shell, notice)
+
+
+def send_notice(shell: Shell, notice: Notice) -> None:
+    """Tell the channels; where there is none, or it cannot be done, that is said."""
     if shell.notifier is None:  # without a toolbox, which brings one
         from backout.wiring.telling import make_notifier
 

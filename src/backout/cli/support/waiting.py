@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from backout.cli.support.glass import send_notice
 from backout.errors import BackoutError, DecisionNeeded
 from backout.model.incident.incident import RunState
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.cli.support.shell import Shell
+    from backout.model.incident.incident import Run
     from backout.ports import Runs
 
 
@@ -21,32 +23,26 @@ def telling_who_approves(shell: Shell, runs: Runs, run: str) -> Iterator[None]:
     try:
         yield
     except DecisionNeeded as error:
-        found = runs.find(run)
-        if found is not None and found.state is RunState.WAITING:
-            _tell(shell, found.environment.partition("/")[0], run, found.plan.why, error)
+        with suppress(BackoutError):  # who waits matters more than that nobody can be told
+            found = runs.find(run)
+            if found is not None and found.state is RunState.WAITING:
+                _tell(shell, found, error)
         raise
 
 
-def _tell(shell: Shell, environment: str, run: str, why: str, error: DecisionNeeded) -> None:
+def _tell(shell: Shell, run: Run, error: DecisionNeeded) -> None:
     from backout.model.incident.notice import Notice, NoticeKind
     from backout.wiring import clock
-    from backout.wiring.telling import make_notifier
 
-    if shell.notifier is None:
-        shell.notifier = make_notifier(shell.config())
-    if shell.notifier is None:
-        return
+    environment = run.environment.partition("/")[0]
     notice = Notice(
         kind=NoticeKind.HELD,
         environment=environment,
         at=clock.now(),
-        title=f"{environment}: {run} waits for an approval",
-        text=f"{error.what}. The plan: {why}.",
-        key=f"{run}:{type(error).__name__}:{error}",
-        run=run,
-        next=(f"backout runs approve {run} -m WHY", f"backout runs abort {run} -m WHY"),
+        title=f"{environment}: {run.id} waits for an approval",
+        text=f"{error.what[:1].upper()}{error.what[1:]}. The plan: {run.plan.why}.",
+        key=f"{run.id}:{type(error).__name__}:{error}",
+        run=run.id,
+        next=(f"backout runs approve {run.id} -m WHY", f"backout runs abort {run.id} -m WHY"),
     )
-    try:
-        shell.notifier.tell(notice)
-    except BackoutError as trouble:
-        shell.output.warn(f"no notice could be sent: {trouble.what}")
+    send_notice(shell, notice)

@@ -41,7 +41,7 @@ _RETRY_EVERY_S: Final = 5.0
 _POLLING_S: Final = 2.0
 """Only an inserted job is notified; one that is tried again is found by polling."""
 _LOOK_S: Final = 1.0
-"""How often it is asked whether to stop: five times a second was half of what an idle worker did."""
+"""How often it is asked whether to stop; each time wakes the thread, also of a worker with nothing to do."""
 _CONNECTS_S: Final = 10.0
 """How long a connection is waited for; then the worker ends, and is started anew."""
 _AGAIN: Final = procrastinate.RetryStrategy(max_attempts=20, wait=5)

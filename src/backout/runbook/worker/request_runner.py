@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import BackoutError
-from backout.model.action_request import EVERY_KIND, Act, ActionRequest, RequestState
+from backout.model.action_request import EVERY_KIND, Act, ActionRequest, RequestState, name_asker
 from backout.ports import Journal
 from backout.runbook.serve.action_requests import FollowedRequests, describe_state, end_request, take_request
 
@@ -52,7 +52,7 @@ def make_words(request: ActionRequest) -> tuple[str, ...]:
 
     () for what needs none: whoever guards the environment is woken, and looks.
     """
-    why = f"{request.why} (asked for by {request.by}, request {request.id})".strip()
+    why = f"{request.why} {name_asker(request)}".strip()
     confirmed = ("--confirm", request.environment)
     target = () if not request.target else ("--", request.target)
     return {
