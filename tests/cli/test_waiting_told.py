@@ -11,7 +11,6 @@ import pytest
 from source_trees import nodes_of
 from web_lab import PRODUCTION, STAGING, make_actions, make_lab, make_plan
 
-from backout.cli.support.waiting import telling_who_approves
 from backout.errors import DecisionNeeded
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ NEEDS_NONE = {"db/backup.py", "demo.py", "release/jobs.py"}
 
 def test_a_notice_names_the_run_and_what_to_type(tmp_path: Path) -> None:
     """With the run, from which its page's address is made; a run that goes on tells nothing."""
+    from backout.cli.support.waiting import telling_who_approves  # noqa: PLC0415 the rule below knows no such module
+
     lab = make_lab(tmp_path, told=())
     told: list[Notice] = []
     shell = cast("Any", SimpleNamespace(notifier=SimpleNamespace(tell=told.append)))

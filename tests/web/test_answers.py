@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from web_lab import STAGING, Permission, make_plan
 
-from backout.model.action_request import Act, RequestState, name_asker
+from backout.model.action_request import Act, RequestState
 from backout.runbook.serve.action_requests import end_request, make_request, take_request
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def test_a_run_that_somebody_else_began_is_not_taken_for_the_requests(lab: Lab, 
     key = f"a rollback {is_its_own}"
     made = make_request(lab.journal, STAGING, Act.ROLLBACK, key=key, by="ada", actor="ada", why="it fails", target="")
     assert take_request(lab.journal, made, actor="a worker")
-    plan = make_plan(STAGING, why=f"it fails {name_asker(made) if is_its_own else '(typed by bob)'}")
+    words = f"(asked for by ada, request {made.id})"
+    plan = make_plan(STAGING, why=f"it fails {words if is_its_own else '(typed by bob)'}")
     plan = replace(plan, why=plan.why.partition(": ")[2])
     run = lab.journal.submit(plan, actor="a worker", reason="it fails")
     try:
