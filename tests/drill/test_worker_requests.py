@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import fleet, load_config
 
-from backout.model.action_request import Act, ActionRequest, RequestState
+from backout.model.action_request import Act, ActionRequest, Requester, RequestState
 from backout.runbook.serve.action_requests import list_requests, make_request
 from backout.runbook.serve.overviews import note_viewed, read_kept_status
 from backout.wiring.records import open_holds, open_journal
@@ -33,7 +33,9 @@ def open_book(made: Fleet, name: str = "app-0") -> StoredJournal:
 def ask(made: Fleet, act: Act, target: str = "", *, key: str = "k", name: str = "app-0") -> ActionRequest:
     book = open_book(made)
     try:
-        return make_request(book, name, act, key=key, by="ada", target=target, why="checkout fails", actor="a page")
+        return make_request(
+            book, name, act, key=key, by=Requester("ada"), target=target, why="checkout fails", actor="a page"
+        )
     finally:
         book.close()
 

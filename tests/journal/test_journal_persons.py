@@ -4,95 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from journal import toy
+from journal.persons import ADA, ANYONE, BOB, Team, approve, make_plan, submit
 from values import replace
 
 from backout.errors import DecisionNeeded, Refused
 from backout.journal import lease as leases
 from backout.journal import postgres_schema as schema
 from backout.journal.chain import hash_row
-from backout.journal.postgres_store import PostgresStore
 from backout.journal.rows import JournalUnavailable
 from backout.journal.spool import merge
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.sqlite_store import SqliteStore
 from backout.journal.store import append_row
-from backout.journal.stored import StoredJournal
-from backout.model.approval import NOT_PROVABLE, ApprovalRule, Approver, Change
+from backout.model.approval import NOT_PROVABLE
 from backout.model.incident.incident import RunState
-from backout.model.plan import Plan, PlanKind, Step
 from backout.providers.postgres.server.journal_link import PostgresLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.model.incident.incident import Run
 
 pytestmark = pytest.mark.usefixtures("on_postgres")
-ANYONE = ApprovalRule((Change.ROLLBACK,), Approver.ANYONE, 600.0)
-SECOND = replace(ANYONE, by=Approver.SECOND_PERSON)
-ADA, BOB = "toy_ada", "toy_bob"
-
-
-def make_plan(number: int = 1) -> Plan:
-    return Plan(PlanKind.ROLLBACK, "staging", "why", (Step("probed", "Act", {"number": number}),))
-
-
-@dataclass
-class Team:
-    """One journal on a server, and a role there for each person."""
-
-    directory: Path
-    opened: list[StoredJournal] = field(default_factory=list)
-
-    def url(self, role: str = "postgres") -> str:
-        return toy.url_of(self.directory).replace("//postgres:", f"//{role}:")
-
-    def admit(self, *roles: str) -> None:
-        """Give each role what the page grants."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            for role in roles:
-                with contextlib.suppress(psycopg.errors.DuplicateObject):
-                    connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{toy.PASSWORD}'".encode())
-                for statement in schema.GRANTS:
-                    connection.execute(statement.format(role=role).encode())
-
-    def open(
-        self,
-        role: str,
-        rule: ApprovalRule | None = SECOND,
-        *,
-        clock: Any = None,
-        now: Callable[[], float] | None = None,
-    ) -> StoredJournal:
-        store = PostgresStore(PostgresLink(lambda: self.url(role)), now=now)
-        journal = StoredJournal(
-            store,
-            clock or toy.WallClock(),
-            locks=self.directory / "locks",
-            host=leases.name_this_machine(),
-            approvals=rule,
-        )
-        self.opened.append(journal)
-        return journal
-
-    def drive(self, run: str, journal: StoredJournal) -> Run:
-        return journal.drive(run, toy.actions_in(toy.World(self.directory)), actor="me")
-
-    def wait(self, run: str, journal: StoredJournal) -> str:
-        with pytest.raises(DecisionNeeded, match="waits for") as waits:
-            self.drive(run, journal)
-        return str(waits.value)
-
-    @property
-    def effects(self) -> list[str]:
-        return toy.World(self.directory).effects
 
 
 @pytest.fixture
@@ -104,14 +42,6 @@ def team(tmp_path: Path) -> Iterator[Team]:
     yield team
     for journal in team.opened:
         journal.close()
-
-
-def submit(journal: StoredJournal, number: int = 1) -> str:
-    return journal.submit(make_plan(number), actor="ada@laptop", reason="r")
-
-
-def approve(journal: StoredJournal, run: str, actor: str = "bob@laptop") -> None:
-    journal.ask(run, "approve", actor=actor, reason="I looked")
 
 
 def test_a_second_person_is_whoever_has_another_role(team: Team) -> None:

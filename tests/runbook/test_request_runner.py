@@ -10,7 +10,7 @@ import pytest
 
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
-from backout.model.action_request import EXPIRES_S, Act, ActionRequest, RequestState
+from backout.model.action_request import EXPIRES_S, Act, ActionRequest, Requester, RequestState
 from backout.runbook.serve.action_requests import find_request, make_request, take_request
 from backout.runbook.worker.request_runner import MOST_AT_ONCE, RequestRunner, make_words
 
@@ -85,7 +85,7 @@ class Lab:
 
     def ask(self, act: Act = Act.ROLLBACK, key: str = "k", target: str = "v1") -> ActionRequest:
         return make_request(
-            self.journal, ENV, act, key=key, by="ada", target=target, why="it fails", actor="ada (by a page)"
+            self.journal, ENV, act, key=key, by=Requester("ada"), target=target, why="it fails", actor="ada (by a page)"
         )
 
     def find(self, asked: ActionRequest) -> ActionRequest:

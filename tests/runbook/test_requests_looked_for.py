@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from backout.journal.sqlite import SqliteJournal
-from backout.model.action_request import Act, ActionRequest, RequestState
+from backout.model.action_request import Act, ActionRequest, Requester, RequestState
 from backout.providers.clock import SystemClock
 from backout.runbook.serve.action_requests import list_requests, make_request
 from backout.runbook.worker.request_runner import RequestRunner
@@ -62,7 +62,9 @@ def make_runner(journal: SqliteJournal) -> tuple[RequestRunner, list[str]]:
 
 
 def ask(journal: SqliteJournal, environment: str, key: str) -> ActionRequest:
-    return make_request(journal, environment, Act.HOLD, key=key, by="ada", target="30m", why="so", actor="a page")
+    return make_request(
+        journal, environment, Act.HOLD, key=key, by=Requester("ada"), target="30m", why="so", actor="a page"
+    )
 
 
 def find_state(journal: SqliteJournal, made: ActionRequest) -> RequestState:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from journal import toy
 
 from backout.journal.sqlite import SqliteJournal
-from backout.model.action_request import ENDED, EXPIRES_S, MADE, TAKEN, Act, RequestState
+from backout.model.action_request import ENDED, EXPIRES_S, MADE, TAKEN, Act, Requester, RequestState
 from backout.model.incident.incident import Event
 from backout.runbook.serve.action_requests import (
     FollowedRequests,
@@ -135,7 +135,7 @@ def test_a_request_is_taken_once_and_in_time(moves: list[Move]) -> None:
             if move.what == "make":
                 before = made.get(move.which)
                 made[move.which] = make_request(
-                    journal, "staging", Act.PLAN, key=f"key {move.which}", by="ada", actor="ada"
+                    journal, "staging", Act.PLAN, key=f"key {move.which}", by=Requester("ada"), actor="ada"
                 )
                 assert before is None or made[move.which].id == before.id
             elif move.which in made:

@@ -18,7 +18,7 @@ from journal import toy
 
 from backout.config import Environment, load
 from backout.errors import BackoutError, DecisionNeeded
-from backout.model.action_request import Act
+from backout.model.action_request import Act, Requester
 from backout.model.incident import record
 from backout.model.login import Permission
 from backout.model.plan import Plan, PlanKind, Step
@@ -147,7 +147,9 @@ class Lab:
         self.night.incidents[environment] = open_incident(records, title, None)
         (incident,) = (each for each in records.list_records() if each.id == self.night.incidents[environment])
         add_remark(records, incident, record.NOTED, note)
-        made = make_request(self.journal, environment, Act.PLAN, key="toy", by="bob", why=why, actor="bob (by the lab)")
+        made = make_request(
+            self.journal, environment, Act.PLAN, key="toy", by=Requester("bob"), why=why, actor="bob (by the lab)"
+        )
         self.night.requests[environment] = made.id
         status = {"live_version": version, "troubles": [title]}
         save_status(self.journal, environment, status, time.time())
@@ -310,17 +312,27 @@ def _keep_few() -> dict[str, str]:
 
 
 def make_lab(
-    folder: Path, *, journal_url: str = "", more: str = "", told: Sequence[str] = (STAGING, PRODUCTION)
+    folder: Path,
+    *,
+    journal_url: str = "",
+    more: str = "",
+    edits: Mapping[str, str] | None = None,
+    told: Sequence[str] = (STAGING, PRODUCTION),
 ) -> Lab:
     """Return a lab whose server is not started yet.
 
     Args:
         journal_url: of a journal on a server; "": a file.
         more: sections of the configuration.
+        edits: texts of the configuration, each with what takes its place.
         told: environments with a night in the journal.
     """
     journal = f'url_env = "{JOURNAL_URL}"' if journal_url else f'path = "{folder}/journal/journal.db"'
-    (folder / "backout.toml").write_text(SETTINGS.format(journal=journal) + more)
+    settings = SETTINGS.format(journal=journal) + more
+    for text, instead in (edits or {}).items():
+        assert text in settings
+        settings = settings.replace(text, instead)
+    (folder / "backout.toml").write_text(settings)
     variables = {JOURNAL_URL: journal_url} if journal_url else {}
     config = load(Environment({**_keep_few(), **variables}), start=folder, no_commands=True)
     lab = Lab(folder, variables, Site(config))

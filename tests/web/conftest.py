@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from journal_engines import engine, journal_server
+from journal_engines import engine, journal_server, on_postgres
 from web_lab import open_lab
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from web_lab import Lab
 
-__all__ = ["engine", "journal_server"]
+__all__ = ["engine", "journal_server", "on_postgres"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from web_lab import STAGING, Permission, make_plan
 
-from backout.model.action_request import Act, RequestState
+from backout.model.action_request import Act, Requester, RequestState
 from backout.runbook.serve.action_requests import end_request, make_request, take_request
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def test_every_request_is_shown_whatever_was_answered(lab: Lab, act: Act, answer
     token = lab.issue(Permission.VIEWER)
     for state in (RequestState.DONE, RequestState.FAILED):
         key = f"{act} {answer} {state}"
-        made = make_request(lab.journal, STAGING, act, key=key, by="ada", actor="ada (by the lab)", why="", target="")
+        made = make_request(
+            lab.journal, STAGING, act, key=key, by=Requester("ada"), actor="ada (by the lab)", why="", target=""
+        )
         assert take_request(lab.journal, made, actor="a worker")
         end_request(lab.journal, made, state, actor="a worker", exit_code=0, answer=ANSWERS[answer])
         shown = lab.ask("GET", f"/env/{STAGING}/requests/{made.id}", token=token)
@@ -45,7 +47,9 @@ def test_every_request_is_shown_whatever_was_answered(lab: Lab, act: Act, answer
 def test_a_run_that_somebody_else_began_is_not_taken_for_the_requests(lab: Lab, *, is_its_own: bool) -> None:
     """While a worker is at it, and after: the run says in its reason by which request it was asked for."""
     key = f"a rollback {is_its_own}"
-    made = make_request(lab.journal, STAGING, Act.ROLLBACK, key=key, by="ada", actor="ada", why="it fails", target="")
+    made = make_request(
+        lab.journal, STAGING, Act.ROLLBACK, key=key, by=Requester("ada"), actor="ada", why="it fails", target=""
+    )
     assert take_request(lab.journal, made, actor="a worker")
     words = f"(asked for by ada, request {made.id})"
     plan = make_plan(STAGING, why=f"it fails {words if is_its_own else '(typed by bob)'}")

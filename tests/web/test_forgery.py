@@ -14,7 +14,7 @@ import pytest
 from starlette.routing import Route
 from web_lab import PRODUCTION, STAGING, Answer, Lab, Permission, open_lab, read_answer
 
-from backout.model.action_request import Act, RequestState
+from backout.model.action_request import Act, Requester, RequestState
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import save_status
 from backout.web.app import make_app
@@ -56,7 +56,13 @@ def strange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             }  # fmt: skip
             for act, answer in answers.items():
                 made = make_request(
-                    lab.journal, environment, act, key=f"{act}", by=f"by {text}", why=f"why {text}", actor="eve"
+                    lab.journal,
+                    environment,
+                    act,
+                    key=f"{act}",
+                    by=Requester(f"by {text}"),
+                    why=f"why {text}",
+                    actor="eve",
                 )
                 assert take_request(lab.journal, made, actor=f"worker {text}")
                 end_request(lab.journal, made, RequestState.DONE, actor="a worker", exit_code=0, answer=answer)

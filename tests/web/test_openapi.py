@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from starlette.routing import Route
 from web_lab import PRODUCTION, STAGING, Permission, make_actions, open_lab
 
-from backout.model.action_request import Act, RequestState
+from backout.model.action_request import Act, Requester, RequestState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.web.app import make_app
@@ -75,7 +75,9 @@ def schema(lab: Lab) -> Any:
         )
         for state in (RequestState.DONE, RequestState.FAILED, RequestState.EXPIRED, RequestState.LOST):
             key = f"ended {state}"
-            made = make_request(lab.journal, environment, Act.REPORT, key=key, by="bob", actor="bob (by the lab)")
+            made = make_request(
+                lab.journal, environment, Act.REPORT, key=key, by=Requester("bob"), actor="bob (by the lab)"
+            )
             assert take_request(lab.journal, made, actor="a worker")
             end_request(lab.journal, made, state, actor="a worker", exit_code=3, answer={"ready": False})
     lab.start_run(PRODUCTION)  # waits to be approved

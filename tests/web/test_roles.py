@@ -12,7 +12,7 @@ from starlette.routing import Route
 from web_lab import PRODUCTION, STAGING, Lab, Permission, make_lab, open_lab
 
 from backout.errors import UsageError
-from backout.model.action_request import Act
+from backout.model.action_request import Act, Requester
 from backout.runbook.serve.action_requests import make_request
 from backout.web.app import make_app
 from backout.web.security import Guarded
@@ -236,7 +236,13 @@ def test_a_run_of_another_environment_cannot_be_asked_for(lab: Lab, act: str) ->
 def test_the_worker_refuses_such_a_run_as_well(lab: Lab) -> None:
     """Whatever wrote the request: a worker does not take the word of who can write into the journal."""
     made = make_request(
-        lab.journal, PRODUCTION, Act.RESUME, key="forged", by="eve", target=lab.night.runs[STAGING], actor="eve"
+        lab.journal,
+        PRODUCTION,
+        Act.RESUME,
+        key="forged",
+        by=Requester("eve"),
+        target=lab.night.runs[STAGING],
+        actor="eve",
     )
     with pytest.raises(UsageError, match="no run"):
         check_target(lab.journal, made)

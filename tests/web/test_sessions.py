@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import itertools
 import json
 import os
 import re
@@ -15,11 +13,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from journal.toy import FakeClock
-from web_lab import PRODUCTION, STAGING, Permission, SystemClock, open_lab, read_answer
+from web_lab import PRODUCTION, STAGING, Permission, SystemClock, open_lab
+from web_logins import PEERS, ask_from, log_in, read_cookie
 
 from backout.model import login as events
 from backout.runbook.serve.logins import OFFER_S, Logins
@@ -29,59 +28,15 @@ import tls_lab
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from web_lab import Answer, Lab
+    from web_lab import Lab
 
-_PEERS: Final = (f"127.0.{net}.{host}" for net, host in itertools.product(range(1, 9), range(1, 250)))
-"""Each attempt to log in comes from another address of loopback: it is counted for each."""
 PAGE: Final = "/env/staging"
 _LISTENS: Final = "0A"
 """The state of such a socket in /proc/net/tcp."""
 IN, OUT = 200, 303
 """What a page answers to somebody who is logged in, and to anybody else: where one logs in."""
-
-
-def ask_from(
-    lab: Lab,
-    peer: str,
-    method: str,
-    path: str,
-    headers: Sequence[tuple[str, str]] = (),
-    *,
-    form: dict[str, str] | None = None,
-    host: str = "",
-    tls: ssl.SSLContext | None = None,
-) -> Answer:
-    """Send a request from an address of loopback, each header as often as it is named."""
-    body = b"" if form is None else urlencode(form).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", lab.port, timeout=PATIENCE_S, source_address=(peer, 0))
-    if tls is not None:
-        connection = http.client.HTTPSConnection("127.0.0.1", lab.port, timeout=PATIENCE_S, context=tls)
-    try:
-        connection.putrequest(method, path, skip_host=True)
-        connection.putheader("Host", host or f"127.0.0.1:{lab.port}")
-        if form is not None:
-            connection.putheader("Content-Type", "application/x-www-form-urlencoded")
-        connection.putheader("Content-Length", str(len(body)))
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        return read_answer(connection)
-    finally:
-        connection.close()
-
-
-def log_in(lab: Lab, offer: str, peer: str = "", path: str = "/", **how: Any) -> Answer:
-    """Send the form that a one-time address leads to."""
-    return ask_from(lab, peer or next(_PEERS), "POST", "/login", form={"offer": offer, "next": path}, **how)
-
-
-def read_cookie(answer: Answer) -> tuple[str, dict[str, str]]:
-    """Return `name=value` of the one cookie of an answer, and its attributes in lower case."""
-    (cookie,) = answer.cookies
-    pair, *rest = (each.strip() for each in cookie.split(";"))
-    return pair, {name.lower(): value for name, _, value in (each.partition("=") for each in rest)}
 
 
 def look(lab: Lab, cookie: str) -> int:
@@ -289,7 +244,7 @@ def test_an_altered_secret_is_nobodys(lab: Lab) -> None:
 def test_a_cookie_from_before_is_none_after_a_login(lab: Lab) -> None:
     """Nobody is given a session whose id somebody else knows."""
     planted = "backout=bko_" + "A" * 43
-    peer, offer = next(_PEERS), lab.logins.offer("ada", Permission.VIEWER)
+    peer, offer = next(PEERS), lab.logins.offer("ada", Permission.VIEWER)
     answer = ask_from(lab, peer, "POST", "/login", [("Cookie", planted)], form={"offer": offer})
     cookie, _ = read_cookie(answer)
     assert cookie != planted

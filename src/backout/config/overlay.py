@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from backout.config.environment import Environment
 
 Table = dict[str, object]
-OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF", TRUST_ENV)
+REQUEST_ENV: Final = "BACKOUT_REQUEST"
+"""Set by a worker for the command that it begins for a request on the pages: the request's number."""
+OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF", REQUEST_ENV, TRUST_ENV)
 _SHARED = ("incidents", "journal")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.config.effective import Config
-    from backout.config.schema import EnvironmentSettings
+    from backout.config.schema import EnvironmentSettings, JournalSection
 
 
 class Remark(NamedTuple):
@@ -52,8 +52,19 @@ def _list_general(config: Config) -> Iterator[Remark]:
     if not config.signs_marks and (acting := _list_acting(config)):
         text = f"marks: no key is set up, and guard acts by itself in {acting}: anyone who may deploy can stop it"
         yield Remark("marks", text)
+    yield from (Remark("", text) for text in _list_of_people(config.settings.journal))
     unknown = warn_of_unknown(config.chosen, config.variables, list_secret_variables(config.settings))
     yield from (Remark("", text) for text in unknown)
+
+
+def _list_of_people(journal: JournalSection) -> Iterator[str]:
+    """Yield what does nothing of the settings by which a login counts as a person."""
+    if journal.pages_role is not None and journal.url_env is None:
+        yield "journal.pages_role does nothing: a journal in a file knows no roles (journal.url_env)"
+    elif journal.people and journal.pages_role is None:
+        yield "journal.people does nothing without journal.pages_role"
+    elif journal.pages_role in journal.people.values():
+        yield "journal.people: the pages' own role is no person"
 
 
 def _list_of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[Remark]:

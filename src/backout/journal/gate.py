@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING
 
 from backout.errors import DecisionNeeded, Refused
 from backout.journal.approvals import make_waiting_data
+from backout.journal.people import read_people
 from backout.journal.store import Entry
-from backout.model.approval import IN_A_FILE, NOT_PROVABLE, ApprovalRule, Approver
+from backout.model.approval import NOT_PROVABLE, ApprovalRule, Approver
+from backout.model.person import Delegation
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from backout.journal.history import RunRecord
     from backout.journal.ledger import Ledger
-    from backout.journal.store import Roles
+    from backout.journal.people import People
+    from backout.journal.store import Store
     from backout.model.plan import Plan
     from backout.ports import AnyAction
+    from backout.ports.journal_link import Connection
 
 
 class Gate(Value, frozen=True):
@@ -30,9 +34,11 @@ class Gate(Value, frozen=True):
 
     Args:
         rule: of the environment, None: nothing has to be approved here.
+        delegation: who acts for somebody else here.
     """
 
     rule: ApprovalRule | None
+    delegation: Delegation = Delegation()
 
     def find_rule(self, record: RunRecord) -> ApprovalRule | None:
         """Return the rule for a run, None: it needs no approval. What it had to wait for once counts everywhere."""
@@ -45,6 +51,17 @@ class Gate(Value, frozen=True):
     def asks_for_second(self, plan: Plan) -> bool:
         """Whether a plan needs a second person's approval here."""
         return self.rule is not None and self.rule.needs(plan) and self.rule.by is Approver.SECOND_PERSON
+
+    def read_people(
+        self,
+        store: Store,
+        connection: Connection,
+        environment: str,
+        record: RunRecord | None,
+        on_behalf_of: str | None = None,
+    ) -> People:
+        """Return who had to do with a run, and who asks now, see `journal.people.read_people`."""
+        return read_people(store, connection, environment, record, self.delegation, on_behalf_of)
 
     def check(self, ledger: Ledger, record: RunRecord, actions: Mapping[str, AnyAction]) -> None:
         """Return when the run may go on.
@@ -59,28 +76,29 @@ class Gate(Value, frozen=True):
         rule = self.find_rule(record)
         if rule is None:
             return
-        record, now, roles = ledger.look()
+        record, now, people = ledger.look(self.read_people)
         if record.glass is not None or has_begun(record, actions):
             return
-        askers = record.asked_by if record.waiting is not None else (*record.asked_by, roles.own)
-        if rule.by is Approver.SECOND_PERSON and (why := find_unprovable(askers, roles)):
+        askers = people.askers if record.waiting is not None else (*people.askers, *people.own)
+        if rule.by is Approver.SECOND_PERSON and (why := people.find_unprovable(askers)):
             failed = {"step": record.next_step, "error": Refused.__name__, "text": f"{NOT_PROVABLE}: {why}"}
             ledger.record(Entry("run.failed", record.id, data=failed))
             raise refuse_unprovable(record.environment, why)
-        if _counts(record, rule, now, roles):
+        if _counts(record, rule, now, people):
             return
         late = record.approval is not None
         if not record.lacks_approval:  # it waits for the first time, or what was given does not count any more
-            ledger.record(Entry("run.waiting", record.id, data=make_waiting_data(rule)))
+            ledger.record(Entry("run.waiting", record.id, data=make_waiting_data(rule, self.delegation.request)))
         raise make_waiting_error(record, rule, is_late=late)
 
 
-def _counts(record: RunRecord, rule: ApprovalRule, now: float, roles: Roles) -> bool:
+def _counts(record: RunRecord, rule: ApprovalRule, now: float, people: People) -> bool:
     """Whether the approval that a run has is one of its plan, by whom it has to be, and not too old."""
     found = record.approval
     if found is None or found.hash != record.plan.hash or found.is_spooled:
         return False
-    if rule.by is Approver.SECOND_PERSON and (found.person in record.asked_by or found.person not in roles.vouched):
+    by_second = people.approver not in people.askers and people.vouches_for(people.approver)
+    if rule.by is Approver.SECOND_PERSON and not by_second:
         return False
     return now < min(found.expires_at, found.at + rule.expires_s)
 
@@ -91,18 +109,6 @@ def has_begun(record: RunRecord, actions: Mapping[str, AnyAction]) -> bool:
         step.attempts and (planned.action not in actions or actions[planned.action].effect)
         for planned, step in zip(record.plan.steps, record.steps, strict=True)
     )
-
-
-def find_unprovable(askers: Iterable[str], roles: Roles) -> str:
-    """Return why the journal does not vouch for who asked or asks, "" where it does."""
-    if not roles.own:
-        return IN_A_FILE
-    unknown = [role for role in askers if role not in roles.vouched]
-    if not unknown:
-        return ""
-    if unknown[0]:
-        return f"the role {unknown[0]} of the journal's database is gone, or may do more there than append"
-    return "its server does not say who asked for the plan, which was recorded elsewhere and brought there later"
 
 
 def refuse_unprovable(environment: str, why: str) -> Refused:

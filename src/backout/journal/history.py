@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from backout.escaping import shorten
-from backout.journal.approvals import SPOOLED, find_writer, read_approval, read_waiting
+from backout.journal.approvals import Asker, read_approval, read_asker, read_waiting
 from backout.journal.rows import DamagedRow, reading
 from backout.model.approval import BrokenGlass
 from backout.model.incident.incident import Pause, Run, RunState
+from backout.model.person import SPOOLED
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.triggers import Coverage, Fate
 
@@ -136,8 +137,8 @@ class RunRecord:
     glass: BrokenGlass | None = None
     version: str = ""
     """Of the backout that planned it, "" in a journal that does not say."""
-    asked_by: tuple[str, ...] = ()
-    """The roles of the journal's database that submitted it and drove it to where it waits, "" where no server says."""
+    asked_by: tuple[Asker, ...] = ()
+    """Who submitted it and drove it to where it waits."""
 
     @property
     def is_over(self) -> bool:
@@ -219,7 +220,7 @@ class RunRecord:
             self._take_request(event)
         elif kind == "run.waiting":
             if self.waiting is None:
-                self.asked_by = (*self.asked_by, find_writer(event))
+                self.asked_by = (*self.asked_by, read_asker(event))
             self.waiting, self.approval = read_waiting(event), None
 
     def _take_request(self, event: Event) -> None:
@@ -260,7 +261,7 @@ def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
                 record = RunRecord(event.run, event.environment, plan, told, actor, event.at, steps)
                 version = str(event.data.get("version") or "")
                 record.version = version if _VERSION.fullmatch(version) else ""
-                record.asked_by = (find_writer(event),)
+                record.asked_by = (read_asker(event),)
                 records[event.run] = record
             elif event.run in records:
                 records[event.run].take(event)

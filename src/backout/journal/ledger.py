@@ -9,14 +9,16 @@ from msgspec.structs import replace
 
 from backout import __version__
 from backout.journal import lease as leases
+from backout.journal.approvals import make_request_data
 from backout.journal.history import RunRecord, fold, make_plan_data
 from backout.journal.rows import decode_event
-from backout.journal.store import Entry, Roles, Store, Transaction
+from backout.journal.store import Entry, Store, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backout.journal.lease import Holder, Lease
+    from backout.journal.people import People
     from backout.model.incident.incident import Event
     from backout.model.plan import Json, Plan
     from backout.ports.journal_link import Connection
@@ -60,11 +62,14 @@ def is_leaving(store: Store, environment: str, me: Holder) -> bool:
     return not lease.holder.is_alive() or (run is not None and run.is_over)
 
 
-def make_submission(connection: Connection, plan: Plan, reason: str) -> Entry:
+def make_submission(connection: Connection, plan: Plan, reason: str, request: int = 0) -> Entry:
     """Return the entry that accepts the plan, the whole plan in it, under an id that no run has.
 
     The id is drawn, not taken from the plan: two machines may make the same plan at once, and each tells its own
     deployments from the other's by the run in their messages.
+
+    Args:
+        request: the number of the request on the pages that it is done for, 0 for none.
     """
     run = f"{plan.kind}-{os.urandom(4).hex()}"
     while connection.execute("SELECT 1 FROM event WHERE run = ? LIMIT 1", (run,)).fetchone():
@@ -75,6 +80,7 @@ def make_submission(connection: Connection, plan: Plan, reason: str) -> Entry:
         "reason": reason,
         "cause": plan.cause,
         "version": __version__,
+        **make_request_data(request),
     }
     return Entry("run.submitted", run, data=data)
 
@@ -117,14 +123,16 @@ class Ledger:
         assert record is not None, self.run
         return record
 
-    def look(self) -> tuple[RunRecord, float, Roles]:
-        """Return the run being driven as recorded now, the journal's time, and the roles of who had to do with it."""
+    def look(
+        self, read_people: Callable[[Store, Connection, str, RunRecord], People]
+    ) -> tuple[RunRecord, float, People]:
+        """Return the run being driven as recorded now, the journal's time, and who had to do with it."""
         with self._store.reading() as connection:
             record = load(connection, self.run) if connection else None
             assert connection is not None
             assert record is not None, self.run
-            asked = (*record.asked_by, record.approval.person if record.approval is not None else "")
-            return record, self._store.read_now(connection), self._store.read_roles(connection, asked)
+            people = read_people(self._store, connection, record.environment, record)
+            return record, self._store.read_now(connection), people
 
     def record(self, *entries: Entry) -> None:
         """Append the entries in one transaction. Raises Busy when the lease was taken over."""

@@ -9,26 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused, UsageError
-from backout.journal.gate import find_unprovable, refuse_unprovable
+from backout.journal.gate import refuse_unprovable
 from backout.journal.history import DECISIONS
 from backout.journal.store import Entry
 from backout.model.approval import NOT_PROVABLE, Approver
+from backout.model.person import ON_BEHALF_OF
 
 if TYPE_CHECKING:
     from backout.journal.gate import Gate
     from backout.journal.history import RunRecord
-    from backout.journal.store import Roles
+    from backout.journal.people import People
 
 REQUESTS: Final = ("abort", "pause", "resume", "approve", "break-glass", *DECISIONS)
 
 
-def make_request(record: RunRecord, what: str, reason: str, gate: Gate, *, now: float, roles: Roles) -> Entry:
+def make_request(record: RunRecord, what: str, reason: str, gate: Gate, *, now: float, people: People) -> Entry:
     """Return the event of a request.
 
     Args:
         record: the run as of the transaction that the event is written in.
         now: Unix seconds, of that transaction.
-        roles: of whoever asks, and of those who asked for the plan.
+        people: whoever asks, and those who asked for the plan.
 
     Raises:
         UsageError: there is no such request.
@@ -43,7 +44,7 @@ def make_request(record: RunRecord, what: str, reason: str, gate: Gate, *, now: 
         raise Refused(why_not, where=record.id, hint=f"backout runs resume {record.id}")
     data: dict[str, object] = {"what": what, "reason": reason}
     if what == "approve":
-        data |= _approve(record, gate, now, roles)
+        data |= _approve(record, gate, now, people)
     return Entry("run.asked", record.id, record.blocked if what in DECISIONS else None, data)
 
 
@@ -62,8 +63,10 @@ def _find_obstacle(record: RunRecord, what: str, gate: Gate) -> str:
     return ""
 
 
-def _approve(record: RunRecord, gate: Gate, now: float, roles: Roles) -> dict[str, object]:
+def _approve(record: RunRecord, gate: Gate, now: float, people: People) -> dict[str, object]:
     """Return what an approval binds: the plan by its hash, and until when. By whom is what the server will say.
+
+    The pages say themselves for whom: what they write is theirs, whoever uses them.
 
     Raises:
         Refused: a second person has to approve it, and this is none, or not provably.
@@ -71,13 +74,14 @@ def _approve(record: RunRecord, gate: Gate, now: float, roles: Roles) -> dict[st
     rule = gate.find_rule(record)
     assert rule is not None
     if rule.by is Approver.SECOND_PERSON:
-        if why := find_unprovable((*record.asked_by, roles.own), roles):
+        if why := people.find_unprovable((*people.askers, *people.own)):
             raise refuse_unprovable(record.environment, why)
-        if roles.own in record.asked_by:
+        if same := set(people.own).intersection(people.askers):
             raise Refused(
-                f"{NOT_PROVABLE}: the role {roles.own} of the journal's database asked for the plan, too",
+                f"{NOT_PROVABLE}: the role {min(same)} of the journal's database asked for the plan, too",
                 where=record.id,
                 hint="give each person a role of their own, and its connection string: docs/team.md; then have somebody"
                 " else approve it",
             )
-    return {"hash": record.plan.hash, "expires_at": now + rule.expires_s}
+    found: dict[str, object] = {"hash": record.plan.hash, "expires_at": now + rule.expires_s}
+    return {**found, ON_BEHALF_OF: people.own[0]} if people.own[0] != people.roles.own else found

@@ -13,12 +13,12 @@ import msgspec
 from backout.errors import Busy
 from backout.journal import lease as leases
 from backout.journal import schema
-from backout.journal.approvals import SPOOLED
 from backout.journal.chain import COLUMNS
 from backout.journal.execute import make_abort_entry
 from backout.journal.ledger import find_newest
 from backout.journal.rows import decode_columns, decode_json_object
 from backout.journal.store import Entry
+from backout.model.person import SPOOLED
 from backout.model.value import Value
 
 if TYPE_CHECKING:

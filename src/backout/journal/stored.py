@@ -10,15 +10,17 @@ from backout.journal import lease as leases
 from backout.journal import marks as mark_events
 from backout.journal.chain import format_canonical
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
-from backout.journal.gate import Gate, find_unprovable, refuse_unprovable
+from backout.journal.gate import Gate, refuse_unprovable
 from backout.journal.ledger import Ledger, find_newest, is_leaving, load, make_submission
 from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.requests import make_request
 from backout.journal.rows import JournalUnavailable, decode_json_object
 from backout.journal.sqlite_store import make_unreachable_error
-from backout.journal.store import Entry, Roles
+from backout.journal.store import Entry
 from backout.journal.stored_counts import StoredCounts
 from backout.journal.worker_leases import read_guards
+from backout.model.approval import IN_A_FILE
+from backout.model.person import Delegation
 from backout.model.witness import Witness
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from backout.model.version import Mark, VersionMark
     from backout.ports import AnyAction, Clock
 
+_NO_DELEGATION = Delegation()
 _PAGE = 500
 _NEWEST = "SELECT max(seq) FROM event WHERE run = ? AND kind <> 'step.progress'"
 _LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
@@ -51,6 +54,7 @@ class StoredJournal(StoredCounts):
         stop: asked at every step boundary.
         host: this machine's name in leases, by default what the system says.
         approvals: what has to be approved before it changes anything.
+        delegation: who acts for somebody else here.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class StoredJournal(StoredCounts):
         stop: StopRequest | None = None,
         host: str | None = None,
         approvals: ApprovalRule | None = None,
+        delegation: Delegation = _NO_DELEGATION,
     ) -> None:
         super().__init__(store)
         self._clock = clock
@@ -70,7 +75,7 @@ class StoredJournal(StoredCounts):
         self._ttl_s = lease_ttl_s
         self._stop = stop
         self._host = host
-        self._gate = Gate(approvals)
+        self._gate = Gate(approvals, delegation)
         self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
 
     # --- Journal ----------------------------------------------------------------------------------------------------
@@ -87,7 +92,7 @@ class StoredJournal(StoredCounts):
                 if last.hash == plan.hash:
                     return last.id
                 raise self._busy(last, leases.read(transaction.connection, plan.environment), transaction.now)
-            entry = make_submission(transaction.connection, plan, reason)
+            entry = make_submission(transaction.connection, plan, reason, self._gate.delegation.request)
             transaction.append(entry, environment=plan.environment, actor=actor)
         return entry.run
 
@@ -207,17 +212,19 @@ class StoredJournal(StoredCounts):
         pairs = zip(record.plan.steps, record.steps, strict=True)
         return next((r.result for s, r in reversed(list(pairs)) if s.action == action and r.done), None)
 
-    def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
+    def ask(self, run: str, what: str, *, actor: str, reason: str, on_behalf_of: str | None = None) -> None:
         """Record a request, see `journal.requests`.
 
         A request to a run that handed over applies to the run that continues it. Raises Refused when the run is over,
         or not in the state that the request is about; UsageError for an unknown run or request.
+
+        `on_behalf_of`: the role of the login that approves, "" for none, where this process is the pages; else None.
         """
         record = self._existing(run)
         with self._write("run.asked") as transaction:
             found = load(transaction.connection, record.id) or record
-            roles = self._store.read_roles(transaction.connection, found.asked_by)
-            request = make_request(found, what, reason, self._gate, now=transaction.now, roles=roles)
+            people = self._gate.read_people(self._store, transaction.connection, found.environment, found, on_behalf_of)
+            request = make_request(found, what, reason, self._gate, now=transaction.now, people=people)
             transaction.append(request, environment=record.environment, actor=actor)
         if what == "abort":
             self._abort_unheld(record, actor)
@@ -225,10 +232,17 @@ class StoredJournal(StoredCounts):
     def check_approvable(self, plan: Plan) -> None:
         """Raise Refused when nobody's approval of a plan could be proven, see `ports.Runs`."""
         if self._gate.asks_for_second(plan):
-            with self._store.reading() as connection:
-                roles = self._store.read_roles(connection) if connection is not None else Roles()
-            if why := find_unprovable((roles.own,), roles):
-                raise refuse_unprovable(plan.environment, why)
+            self.check_asker(plan.environment)
+
+    def check_asker(self, environment: str, on_behalf_of: str | None = None) -> None:
+        """Raise Refused where the journal does not vouch for who would ask for a plan that a second person approves."""
+        why = IN_A_FILE
+        with self._store.reading() as connection:
+            if connection is not None:
+                people = self._gate.read_people(self._store, connection, environment, None, on_behalf_of)
+                why = people.find_unprovable(people.own)
+        if why:
+            raise refuse_unprovable(environment, why)
 
     # --- Marks ------------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,13 @@ class RequestState(StrEnum):
         return self not in (RequestState.WAITING, RequestState.TAKEN)
 
 
+class Requester(Value, frozen=True):
+    """Who asks on a page: a login by its name, and the role of the journal's database that it is of, "" for none."""
+
+    name: str
+    person: str = ""
+
+
 class ActionRequest(Value, frozen=True):
     """One request.
 

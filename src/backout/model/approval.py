@@ -71,6 +71,7 @@ class Approval(Value, frozen=True):
 
     Args:
         person: the role of the journal's database that gave it, as its server says; "" for nobody.
+        on_behalf_of: the role whose login gave it, as the pages say; it counts where `person` is the pages' role.
         at, expires_at: Unix seconds, by the journal's own clock; it has to be used by then.
         hash: of the plan; a changed plan has another one.
         is_spooled: it was given while the journal's server was away, by another clock.
@@ -83,6 +84,7 @@ class Approval(Value, frozen=True):
     expires_at: float
     hash: str
     is_spooled: bool = False
+    on_behalf_of: str = ""
 
 
 class BrokenGlass(Value, frozen=True):

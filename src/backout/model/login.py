@@ -45,6 +45,8 @@ class Login(Value, frozen=True):
         environments: where it counts, () for all of the file.
         expires_at: Unix seconds.
         via: how it came about: `url`, `token`, `proxy` or `oidc`.
+        person: the role of the journal's database that it is of, "" for none: by it a second person is told from the
+            first one, never by the name.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Login(Value, frozen=True):
     environments: tuple[str, ...]
     expires_at: float
     via: str
+    person: str = ""
 
     def may(self, needed: Permission, environment: str) -> bool:
         """Whether it has the rights of a role in an environment."""

@@ -30,6 +30,10 @@ def list_decisions(run: Run) -> list[str]:
 
 
 def _name_role(it: Pause | Approval | BrokenGlass) -> str:
-    """Return the role of the journal's database that it was given with, "" where no server says it."""
-    person = getattr(it, "person", "")
-    return f" (role {shorten(person)})" if person else ""
+    """Return the role of the journal's database that it was given with, "" where no server says it.
+
+    The pages write with their own, and say whose login it was.
+    """
+    person, login = getattr(it, "person", ""), getattr(it, "on_behalf_of", "")
+    of_login = f", for a login of role {shorten(login)}" if login else ""
+    return f" (role {shorten(person)}{of_login})" if person else ""

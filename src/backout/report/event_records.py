@@ -107,6 +107,7 @@ def make_run_record(run: Run) -> dict[str, object]:
         else {
             "by": approval.by,
             "person": approval.person or None,
+            "on_behalf_of": approval.on_behalf_of or None,
             "why": approval.why,
             "at": format_time(approval.at),
             "expires_at": format_time(approval.expires_at),

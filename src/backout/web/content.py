@@ -329,6 +329,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
         "watches": run.plan.kind is PlanKind.GUARD or bool(run.plan.cause),
         "evidence": _list_evidence(site, run),
         "can": _list_asks(login, name, run),
+        "needs_second": site.needs_second_person(name),
     }
 
 

@@ -13,8 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from backout.errors import Refused, UsageError
 from backout.escaping import fold_blanks, make_harmless
-from backout.model.action_request import Act
-from backout.model.approval import NOT_PROVABLE, Approver
+from backout.model.action_request import Act, Requester
 from backout.model.incident import record
 from backout.model.incident.incident import RunState
 from backout.model.login import Permission
@@ -157,7 +156,7 @@ def record_request(site: Site, login: Login, environment: str, form: Mapping[str
     if act.changes and site.choose(environment).protected and form.get("confirm", "").strip() != environment:
         raise Refused(f"type {environment} to confirm: it is protected", where="confirm")
     if act in (Act.ROLLBACK, Act.UNDO):
-        check_second_person(site, environment)
+        check_second_person(site, login, environment)
     key = _read_line(form, "key") or secrets.token_hex(8)
     if len(key) > MOST_KEY:
         raise UsageError(f"a key has at most {MOST_KEY} characters", where="key")
@@ -166,7 +165,7 @@ def record_request(site: Site, login: Login, environment: str, form: Mapping[str
         environment,
         act,
         key=json.dumps([login.via, login.name, key]),  # no name and key of one login are those of another
-        by=login.name,
+        by=Requester(login.name, login.person),
         target=target,
         why=why,
         actor=make_actor(site, login),
@@ -190,11 +189,10 @@ def ask_of_run(site: Site, login: Login, environment: str, run: str, form: Mappi
     if found is None:
         raise UsageError(f"there is no run {run!r}", where=environment)
     why = site.mask(_read_why(form, required=True))
-    if what == "approve":
-        if form.get("plan_hash", "") != found.plan.hash:
-            raise Refused("the plan is not the one that you were shown: look at it again", where=run)
-        check_second_person(site, environment)
-    site.open_journal(environment).ask(found.id, what, actor=make_actor(site, login), reason=why)
+    if what == "approve" and form.get("plan_hash", "") != found.plan.hash:
+        raise Refused("the plan is not the one that you were shown: look at it again", where=run)
+    journal = site.open_journal(environment)
+    journal.ask(found.id, what, actor=make_actor(site, login), reason=why, on_behalf_of=login.person)
 
 
 def is_asked_already(run: Run, what: str) -> bool:
@@ -204,15 +202,10 @@ def is_asked_already(run: Run, what: str) -> bool:
     return run.pause is not None if what == "pause" else what == "abort" and run.state is RunState.ABORTED
 
 
-def check_second_person(site: Site, environment: str) -> None:
-    """Raise Refused where a second person has to approve: who asks and who approves here is one role of the journal."""
-    rule = site.choose(environment).environment.approval_rule()
-    if rule is not None and rule.by is Approver.SECOND_PERSON:
-        raise Refused(
-            f"{NOT_PROVABLE}: these pages write with one role of the journal's database, whoever uses them",
-            where=environment,
-            hint="type it in a terminal, with a role of your own: docs/team.md",
-        )
+def check_second_person(site: Site, login: Login, environment: str) -> None:
+    """Raise Refused where a second person has to approve, and nobody vouches for who asks: the login is no person's."""
+    if site.needs_second_person(environment):
+        site.open_journal(environment).check_asker(environment, login.person)
 
 
 def write_remark(site: Site, login: Login, environment: str, incident: str, form: Mapping[str, str]) -> None:

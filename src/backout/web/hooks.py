@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
-from backout.model.action_request import Act
+from backout.model.action_request import Act, Requester
 from backout.model.value import Value
 from backout.runbook.serve.action_requests import make_request
 from backout.web.api import make_json
@@ -114,7 +114,7 @@ class Hooks:
                 environment,
                 act,
                 key=key[:_MOST_ID],
-                by=by,
+                by=Requester(by),
                 actor=f"{by} (by {self._site.actor})",
             )
         except BackoutError as error:

@@ -7,11 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from msgspec import field
+
 from backout.model.login import Login, Permission
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
@@ -30,11 +32,13 @@ class Proxy(Value, frozen=True):
         header: in which it says so; it has to take it out of what it is sent.
         networks: from where it connects.
         role: what everybody has whom it lets through.
+        people: which role of the journal's database each of its users is.
     """
 
     header: str
     networks: tuple[str, ...]
     role: Permission
+    people: Mapping[str, str] = field(default_factory=dict)
 
     def trusts(self, peer: str) -> bool:
         """Whether a peer is that proxy."""
@@ -91,7 +95,8 @@ class Sessions:
         name = names[0]
         if not name or len(name) > _LONGEST_NAME or not name.isprintable():
             return None
-        return Login("proxy", name, self._proxy.role, (), float("inf"), "proxy")
+        person = self._proxy.people.get(name, "")
+        return Login("proxy", name, self._proxy.role, (), float("inf"), "proxy", person)
 
 
 class Tries:

@@ -10,12 +10,13 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from backout.errors import BackoutError
-from backout.model.login import Permission
+from backout.model.login import Login, Permission
 from backout.web import content
 from backout.web.pages import parse_number
 from backout.web.tail import Tail
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from backout.model.login import Login
     from backout.web.pages import Pages
     from backout.web.sessions import Sessions
     from backout.wiring.serve import Site
@@ -54,11 +54,19 @@ class Place(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """A page as people with the same rights see it."""
+    """A page as everybody sees it whose logins have these rights.
+
+    Args:
+        viewer: such a login, without a name: what is drawn for one goes to all.
+    """
 
     place: Place
-    role: Permission
-    environments: tuple[str, ...]
+    viewer: Login
+
+
+def make_topic(place: Place, login: Login) -> Topic:
+    """Return what a login sees of a place, together with all who see the same."""
+    return Topic(place, replace(login, id="", name="", expires_at=0.0, via=""))
 
 
 class Stream:
@@ -72,7 +80,6 @@ class Stream:
     def __init__(self, site: Site, sessions: Sessions, pages: Pages) -> None:
         self._site, self._sessions, self._pages = site, sessions, pages
         self._waiting: dict[Topic, set[asyncio.Queue[bytes]]] = {}
-        self._logins: dict[Topic, Login] = {}
         self._last: dict[Topic, bytes] = {}
         self.clients = 0
         self.tail = Tail(site)
@@ -91,15 +98,14 @@ class Stream:
         if self.clients >= MOST_CLIENTS:
             raise HTTPException(503, "too many streams are open")
         headers = {"X-Accel-Buffering": "no"}
-        topic = Topic(place, login.role, login.environments)
-        message = self._last.get(topic) or make_message(await run_in_threadpool(self._read, place, login))
-        sent = self._send(request, topic, login, message)
+        topic = make_topic(place, login)
+        message = self._last.get(topic) or make_message(await run_in_threadpool(self._read, topic))
+        sent = self._send(request, topic, message)
         return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
 
-    async def _send(self, request: Request, topic: Topic, login: Login, message: bytes) -> AsyncIterator[bytes]:
+    async def _send(self, request: Request, topic: Topic, message: bytes) -> AsyncIterator[bytes]:
         queue: asyncio.Queue[bytes] = asyncio.Queue(1)
         self._waiting.setdefault(topic, set()).add(queue)
-        self._logins[topic] = login
         self._last.setdefault(topic, message)
         self.clients += 1
         try:
@@ -113,7 +119,6 @@ class Stream:
             waiting.discard(queue)
             if not waiting:
                 del self._waiting[topic]
-                self._logins.pop(topic, None)
                 self._last.pop(topic, None)
 
     async def _follow(self, request: Request, queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
@@ -166,8 +171,7 @@ class Stream:
 
     async def _draw(self, topic: Topic) -> None:
         """Draw a page and give it to everybody who looks at it."""
-        login = self._logins[topic]
-        part = await run_in_threadpool(self._read, topic.place, login)
+        part = await run_in_threadpool(self._read, topic)
         message = make_message(part)
         if topic in self._waiting and message != self._last.get(topic):
             self._last[topic] = message
@@ -176,8 +180,8 @@ class Stream:
                     queue.get_nowait()
                 queue.put_nowait(message)
 
-    def _read(self, place: Place, login: Login) -> str:
-        site = self._site
+    def _read(self, topic: Topic) -> str:
+        site, (place, login) = self._site, topic
         found: content.Content
         if place.kind == "environments":
             found = content.show_environments(site, login)

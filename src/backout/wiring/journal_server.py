@@ -19,6 +19,7 @@ from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.identity import read_server
 from backout.providers.postgres.server.journal_link import PostgresLink
+from backout.wiring.delegation import read_delegation
 from backout.wiring.hooks import HURRIED_S
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def open_journal_on_server(config: Config, stop: StopRequest | None, patience_s:
         stop=stop,
         host=name_this_machine(),
         approvals=None if config.chosen is None else config.environment.approval_rule(),
+        delegation=read_delegation(config),
     )
 
 

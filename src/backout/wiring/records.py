@@ -13,6 +13,7 @@ from backout.journal.stored import StoredJournal
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
+from backout.wiring.delegation import read_delegation
 from backout.wiring.hooks import HURRIED_S
 from backout.wiring.masked_ports import MaskedHolds
 
@@ -54,6 +55,7 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
         busy_timeout_s=patience_s,
         mask=variables.mask,
         approvals=None if config.chosen is None else config.environment.approval_rule(),
+        delegation=read_delegation(config),
     )
 
 
@@ -91,6 +93,7 @@ def open_journals(config: Config, *, hurried: bool = False) -> Callable[[Config]
             locks=config.places.journal.parent,
             host=name_this_machine() if is_there else None,
             approvals=chosen.environment.approval_rule(),
+            delegation=read_delegation(config),
         )
 
     return open_one

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
+from backout.model.approval import Approver
 from backout.model.login import PREFIX, Login
 from backout.providers.clock import SystemClock
 from backout.report.redact import MASK
@@ -34,7 +35,8 @@ _OURS: Final = re.compile(rf"\b{PREFIX}[\w-]{{16,}}", re.ASCII)
 def open_logins(config: Config) -> Logins:
     """Return the logins of a configuration's journal."""
     first = next(iter(config.settings.environments))
-    return Logins(open_journal(replace(config, chosen=first)), SystemClock(), actor=find_actor())
+    role = config.settings.journal.pages_role or ""
+    return Logins(open_journal(replace(config, chosen=first)), SystemClock(), actor=find_actor(), pages_role=role)
 
 
 def make_job_checker(
@@ -83,7 +85,8 @@ class Site:
         self.journal = self._open_journal(replace(config, chosen=self.environments[0]))
         self.person = find_actor()
         self.actor = f"backout serve, {self.person}"
-        self.logins = Logins(self.journal, self.clock, actor=self.actor)
+        role = config.settings.journal.pages_role or ""
+        self.logins = Logins(self.journal, self.clock, actor=self.actor, pages_role=role)
         self._lock = threading.Lock()
         self._viewed: dict[str, float] = {}
         self._configs = {name: replace(config, chosen=name, kept={}) for name in self.environments}
@@ -98,6 +101,11 @@ class Site:
     def open_journal(self, environment: str) -> StoredJournal:
         """Return the journal as one environment's rules have it: what is asked of its runs goes by them."""
         return self._open_journal(self.choose(environment))
+
+    def needs_second_person(self, environment: str) -> bool:
+        """Whether plans there wait for a second person's approval."""
+        rule = self.choose(environment).environment.approval_rule()
+        return rule is not None and rule.by is Approver.SECOND_PERSON
 
     def find_run(self, environment: str, run: str) -> Run | None:
         """Return the run of an environment with exactly this id, None: there is none. Raises JournalUnavailable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -29,18 +30,26 @@ class WorkerChild:
         hear: is told each line that it writes, by a thread of its own.
         name: for that thread.
         answers: what it writes to stdout is its answer, and no line to hear.
+        given: variables that it gets beside ours.
 
     Raises:
         BackoutError: it cannot be started.
     """
 
     def __init__(
-        self, argv: tuple[str, ...], folder: str, hear: Callable[[str], None], name: str, *, answers: bool = False
+        self,
+        argv: tuple[str, ...],
+        folder: str,
+        hear: Callable[[str], None],
+        name: str,
+        *,
+        answers: bool = False,
+        given: Mapping[str, str] | None = None,
     ) -> None:
         try:
             self._process = subprocess.Popen(
                 tie_to_parent(argv, signal.SIGKILL),
-                env=make_team_environment(),
+                env=make_team_environment({**os.environ, **(given or {})}),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

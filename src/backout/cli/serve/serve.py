@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from backout.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from urllib.parse import SplitResult
 
     from backout.cli.support.shell import Shell
@@ -57,7 +57,7 @@ def run_server(shell: Shell, wanted: Wanted) -> int:
     config = load_config(shell)
     drop_variables(config)
     host, port = parse_address(wanted.listen)
-    proxy = _make_proxy(wanted)
+    proxy = _make_proxy(wanted, config.settings.journal.people)
     _check_reach(host, wanted, proxy)
     url = (wanted.url or f"{'https' if wanted.cert else 'http'}://{_format_host(host)}:{port}").rstrip("/")
     return _serve(shell, config, wanted, (host, port), url, proxy)
@@ -128,7 +128,7 @@ def _is_local(name: str) -> bool:
         return name == "localhost"
 
 
-def _make_proxy(wanted: Wanted) -> Proxy | None:
+def _make_proxy(wanted: Wanted, people: Mapping[str, str]) -> Proxy | None:
     from backout.model.login import Permission
     from backout.web.sessions import Proxy
 
@@ -144,7 +144,7 @@ def _make_proxy(wanted: Wanted) -> Proxy | None:
             raise UsageError(f"{each!r} is no network", where="--proxy", hint="--proxy 10.0.0.5/32") from None
     if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", wanted.proxy_header):
         raise UsageError("that is no name of a header", where="--proxy-header", hint="--proxy-header X-Forwarded-User")
-    return Proxy(wanted.proxy_header, wanted.proxy, Permission(wanted.proxy_role))
+    return Proxy(wanted.proxy_header, wanted.proxy, Permission(wanted.proxy_role), people)
 
 
 def _make_job_checker(wanted: Wanted, url: str) -> Callable[[str], Login | None] | None:

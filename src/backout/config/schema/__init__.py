@@ -135,12 +135,15 @@ class JournalSection(Section, frozen=True):
     """Where the durable record is kept, the holds of this host (which need no journal), and the code of versions seen.
 
     `url_env`: the variable with the connection string of a Postgres server that keeps the journal in place of `path`;
-    what lies beside that stays on this host. `provider_marks`: stable and released versions are marked at the provider
-    too (safety rule 15).
+    what lies beside that stays on this host. `pages_role`: the role there with which `backout serve` writes, `people`:
+    which role each user of the proxy in front of it is. `provider_marks`: stable and released versions are marked at
+    the provider too (safety rule 15).
     """
 
     path: Path = Path(".backout/journal.sqlite")
     url_env: Text | None = None
+    pages_role: Text | None = None
+    people: dict[Text, Text] = {}
     holds: Path = Path(".backout/holds")
     bundles: Path = Path(".backout/bundles")
     provider_marks: bool = True

@@ -13,7 +13,18 @@ from msgspec.structs import replace
 
 from backout.decoding import Undecodable, decode_values
 from backout.errors import Busy
-from backout.model.action_request import ENDED, EXPIRES_S, KINDS, MADE, TAKEN, Act, ActionRequest, RequestState
+from backout.model.action_request import (
+    ENDED,
+    EXPIRES_S,
+    KINDS,
+    MADE,
+    TAKEN,
+    Act,
+    ActionRequest,
+    Requester,
+    RequestState,
+)
+from backout.model.person import ON_BEHALF_OF
 from backout.model.value import Value
 from backout.runbook.serve.new_events import NewEvents
 
@@ -43,7 +54,15 @@ class _Ended(Value, frozen=True):
 
 
 def make_request(
-    journal: Journal, environment: str, act: Act, *, key: str, by: str, target: str = "", why: str = "", actor: str
+    journal: Journal,
+    environment: str,
+    act: Act,
+    *,
+    key: str,
+    by: Requester,
+    target: str = "",
+    why: str = "",
+    actor: str,
 ) -> ActionRequest:
     """Record a request and return it; with a key that was used before, the one of then, whatever it asked for.
 
@@ -51,7 +70,7 @@ def make_request(
         Busy: it was recorded by somebody else at this moment, and cannot be read back yet.
         JournalUnavailable: it cannot be recorded.
     """
-    data: dict[str, Json] = {"act": str(act), "target": target, "why": why, "by": by}
+    data: dict[str, Json] = {"act": str(act), "target": target, "why": why, "by": by.name, ON_BEHALF_OF: by.person}
     made = journal.note(environment, MADE, key, data, actor=actor)
     found = _read_made(made) if made is not None else find_by_key(journal, environment, key)
     if found is None:

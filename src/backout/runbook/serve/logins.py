@@ -18,6 +18,7 @@ from backout.decoding import Undecodable, decode_values
 from backout.errors import Refused, UsageError
 from backout.model import login as events
 from backout.model.login import NOWHERE, PREFIX, Login, Permission
+from backout.model.person import ON_BEHALF_OF, find_person
 from backout.model.value import Value
 from backout.runbook.serve.new_events import NewEvents
 
@@ -58,10 +59,11 @@ class Logins:
 
     Args:
         actor: who records what happens here.
+        pages_role: the role of the journal's database with which the pages write, "" for none: no login is a person's.
     """
 
-    def __init__(self, journal: Journal, clock: Clock, *, actor: str) -> None:
-        self._journal, self._clock, self._actor = journal, clock, actor
+    def __init__(self, journal: Journal, clock: Clock, *, actor: str, pages_role: str = "") -> None:
+        self._journal, self._clock, self._actor, self._pages_role = journal, clock, actor, pages_role
         self._lock = threading.Lock()
         self._events = NewEvents(journal, NOWHERE, _KINDS)
         self._read_at = float("-inf")
@@ -143,6 +145,7 @@ class Logins:
             "environments": list(login.environments),
             "expires_at": login.expires_at,
             "via": login.via,
+            ON_BEHALF_OF: login.person,
         }
         self._journal.note(NOWHERE, kind, hash_secret(secret), data, actor=self._actor)
         return secret
@@ -171,7 +174,9 @@ class Logins:
                 made = decode_values(event.data, _Granted)
             except Undecodable:
                 return
-            login = Login(key[:_ID], made.name, made.role, made.environments, made.expires_at, made.via)
+            person = find_person(event, self._pages_role) if self._pages_role else ""
+            person = "" if person == self._pages_role else person  # of one that the pages themselves offer nobody knows
+            login = Login(key[:_ID], made.name, made.role, made.environments, made.expires_at, made.via, person)
             (self._offers if event.kind == events.OFFERED else self._granted)[key] = login
 
 
