@@ -17,8 +17,17 @@ from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.records import list_incidents, tell_incident
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
+from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
-from backout.web.sentences import name_request, name_run, tell_what_happened, tell_what_is_next, tell_what_was_done
+from backout.web.cards import WELL, Card, get_table
+from backout.web.sentences import (
+    name_request,
+    name_run,
+    name_state,
+    tell_what_happened,
+    tell_what_is_next,
+    tell_what_was_done,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
     from backout.model.login import Login
     from backout.model.plan import Json
     from backout.report.guard.run_end import RunEnd
-    from backout.runbook.serve.overviews import EnvironmentView
     from backout.wiring.serve import Site
 
 Content = dict[str, object]
@@ -55,111 +63,6 @@ _REQUEST_TONES: Final = {
     RequestState.EXPIRED: "warn",
     RequestState.LOST: "warn",
 }
-_URGENT, _UNREAD, _UNMEASURED, _OPEN, _WELL = range(5)
-
-
-class Card:
-    """One environment on the first page and at the head of its own.
-
-    Attributes:
-        urgency: 0 wrong, 1 not read, 2 not measured, 3 held, unfinished or an incident, 4 well.
-        needs: what a person has to know, one sentence each; () where nothing needs one.
-    """
-
-    def __init__(self, view: EnvironmentView, now: float) -> None:
-        self.view, self.now = view, now
-        self.name, self.protected, self.worker = view.name, view.protected, view.worker
-        self.record: Mapping[str, Json] = view.status.record if view.status is not None else {}
-        self.read_at = view.status.read_at if view.status is not None else None
-        self.is_stale = view.is_stale(now)
-        self.failed = str(self.record.get("message", "")) if "error" in self.record else ""
-        self.urgency, self.needs = self._judge()
-
-    def _judge(self) -> tuple[int, tuple[str, ...]]:
-        view, record = self.view, self.record
-        if view.status is None:
-            return _UNREAD, ("no worker has read it yet: what is live is not known here",)
-        if self.failed:
-            return _UNREAD, (f"the worker cannot read it: {self.failed}",)
-        wrong = [*_list_texts(record.get("troubles"))]
-        if record.get("closed"):
-            wrong.insert(0, "the application is closed for a recovery")
-        unmeasured = [*_list_texts(record.get("unmeasured"))]
-        open_ = [f"held: {self.hold}"] if self.hold else []
-        if view.incident is not None:
-            open_.append("an incident is open")
-        if view.run is not None and self.halted:
-            open_.append(f"{name_run(view.run)}: {view.run.state}")
-        stale = [] if not self.is_stale else ["what is shown is old: no worker has read it since"]
-        needs = (*wrong, *stale, *unmeasured, *open_)
-        if wrong:
-            return _URGENT, needs
-        if stale:
-            return _UNREAD, needs
-        return (_UNMEASURED if unmeasured else _OPEN if open_ else _WELL), needs
-
-    @property
-    def halted(self) -> bool:
-        """Whether its newest run waits for a person."""
-        run = self.view.run
-        return run is not None and run.state in (RunState.WAITING, RunState.BLOCKED, RunState.PAUSED)
-
-    @property
-    def hold(self) -> str:
-        """Why it is held, "" where it is not."""
-        return str(_get_table(self.record.get("hold")).get("why") or "")
-
-    @property
-    def tone(self) -> str:
-        """How it is marked, beside its word."""
-        return ("bad", "warn", "warn", "note", "good")[self.urgency]
-
-    @property
-    def word(self) -> str:
-        """How it is, in a word or two."""
-        return ("needs you", "not known", "not measured", "open", "well")[self.urgency]
-
-    @property
-    def live(self) -> str:
-        """The live version, "" where it is not known or not the same everywhere."""
-        return str(self.record.get("live_version") or "")
-
-    @property
-    def mark(self) -> tuple[str, str]:
-        """The mark of the live version, (tone, word)."""
-        if self.record.get("quarantined"):
-            return "bad", "quarantined"
-        return ("good", "stable") if self.record.get("stable") else ("dim", "not marked yet")
-
-    @property
-    def health(self) -> tuple[str, str]:
-        """The health endpoint, (tone, word)."""
-        health = _get_table(self.record.get("health"))
-        if not health:
-            return "dim", "not set up" if self.record.get("health", 0) is None else "not known"
-        services = _get_table(health.get("services"))
-        down = [name for name, each in services.items() if _get_table(each).get("state") == "down"]
-        if down:
-            return "bad", f"{', '.join(down)} down"
-        reach, overall = str(health.get("reach") or ""), str(health.get("overall") or "")
-        return ("good", "ok") if reach == "answered" and overall in ("", "ok", "None") else ("warn", overall or reach)
-
-    @property
-    def failed_share(self) -> tuple[str, str]:
-        """The share of failed requests of the last minutes, (tone, words)."""
-        traffic = _get_table(self.record.get("traffic"))
-        rate, requests = traffic.get("error_rate"), traffic.get("requests")
-        if not traffic or traffic.get("problem"):
-            return "warn" if traffic else "dim", "not measured" if traffic else "not set up"
-        if not isinstance(rate, int | float):
-            return "dim", "no request"
-        is_bad = any("requests failed" in each for each in _list_texts(self.record.get("troubles")))
-        return "bad" if is_bad else "good", f"{100 * rate:.2g} % of {requests:,}"
-
-    @property
-    def drill(self) -> Mapping[str, Json]:
-        """The newest drill that passed: `name`, `passed_at`; empty for none."""
-        return _get_table(self.record.get("drill"))
 
 
 def show_environments(site: Site, login: Login) -> Content:
@@ -167,7 +70,7 @@ def show_environments(site: Site, login: Login) -> Content:
     now = site.clock.now()
     views = site.read_views(login.choose(site.environments))
     cards = sorted((Card(view, now) for view in views), key=lambda card: card.urgency)
-    return {"cards": cards, "all_well": all(card.urgency == _WELL for card in cards), "now": now}
+    return {"cards": cards, "all_well": all(card.urgency == WELL for card in cards), "now": now}
 
 
 def show_environment(site: Site, login: Login, name: str) -> Content:
@@ -192,7 +95,8 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
 def make_run_row(site: Site, run: Run) -> Content:
     """Return one run of a list."""
     end = read_end(site.journal, site.journal, run)
-    return {"run": run, "name": name_run(run), "tone": _choose_tone(run, end), "end": describe_end(run, end)}
+    row = {"run": run, "name": name_run(run), "state": name_state(run), "tone": _choose_tone(run, end)}
+    return {**row, "end": describe_end(run, end)}
 
 
 def _make_incident_row(site: Site, found: IncidentRecord) -> Content:
@@ -227,7 +131,9 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "protected": site.choose(name).protected,
         "plan": answer.plan,
         "target": _find_target(found),
-        "run_id": str(found.get("run_id") or "") or _find_run_of(site, request),
+        "run_id": _find_run_of(site, request),
+        "used": _find_use(site, request),
+        "use_key": make_use_key(request.id),
         "answer": answer,
         "may_act": login.may(Permission.OPERATOR, name),
         "can_go_on": request.act is Act.PLAN and request.state is RequestState.DONE,
@@ -246,12 +152,26 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
     return next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK and run.plan.why.endswith(named)), "")
 
 
+def _find_use(site: Site, plan: ActionRequest) -> ActionRequest | None:
+    """Return the rollback that was asked for by the form below a plan, None: nobody has pressed its button."""
+    if plan.act is not Act.PLAN:
+        return None
+    end = f'"{make_use_key(plan.id)}"]'  # the key of a form is kept with whose it is, see `record_request`
+    asked = (each for each in list_requests(site.journal, plan.environment) if each.act is Act.ROLLBACK)
+    return next((each for each in asked if each.id > plan.id and each.key.endswith(end)), None)
+
+
+def make_use_key(plan: int) -> str:
+    """Return the key of a rollback that the form below a plan asks for, by the plan's number: once."""
+    return f"after-{plan}"
+
+
 def _find_target(answer: Mapping[str, Json]) -> str:
     """Return the version that a plan of a rollback makes live, "" where it names none."""
-    steps = _get_table(answer.get("plan")).get("steps")
+    steps = get_table(answer.get("plan")).get("steps")
     for step in reversed(steps if isinstance(steps, list) else []):
-        if _get_table(step).get("action") == "activate":
-            return str(_get_table(_get_table(step).get("args")).get("version") or "")
+        if get_table(step).get("action") == "activate":
+            return str(get_table(get_table(step).get("args")).get("version") or "")
     return str(answer.get("target") or "")
 
 
@@ -290,6 +210,7 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
         "place": "" if incident is None else f"incident/{name}/{incident.id}",
         "may_act": login.may(Permission.OPERATOR, name),
         "may_approve": login.may(Permission.APPROVER, name),
+        "hold": _read_hold(site, name),
         "now": site.clock.now(),
     }
     if incident is None:
@@ -300,8 +221,33 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
         "case": case,
         "impact": list_impact(case.impact),
         "runs": [make_run_row(site, run) for run in runs],
+        "counted_until": _find_counted_until(incident, runs),
         "summary": _summarize(site, case, runs[-1] if runs else None),
     }
+
+
+def _find_counted_until(incident: IncidentRecord, runs: list[Run]) -> float | None:
+    """Return when the counting of an open incident's requests ended, None: it goes on, or the incident is over."""
+    ends = [run.ended_at for run in runs]
+    over = [at for at in ends if at is not None]
+    return max(over) if incident.resolved_at is None and over and len(over) == len(ends) else None
+
+
+def _read_hold(site: Site, name: str) -> str:
+    """Return why an environment is held, as a worker read it last; "" where it is not, or nobody has read it."""
+    kept = read_kept_status(site.journal, name)
+    return "" if kept is None else str(get_table(kept.record.get("hold")).get("why") or "")
+
+
+def _find_asker(site: Site, run: Run) -> str:
+    """Return who asked on the pages for a run, "" where a person typed it, or guard began it."""
+    for event in site.journal.events(run=run.id, kind="run.submitted"):
+        number = event.data.get("request")
+        asked = (
+            find_request(site.journal, run.environment.partition("/")[0], number) if isinstance(number, int) else None
+        )
+        return "" if asked is None else asked.by
+    return ""
 
 
 def _summarize(site: Site, case: Case, run: Run | None) -> list[str]:
@@ -311,7 +257,7 @@ def _summarize(site: Site, case: Case, run: Run | None) -> list[str]:
     failure = next((str(event.data.get("text") or "") for event in reversed([*failed])), "")
     return [
         tell_what_happened(case),
-        tell_what_was_done(case, run, end, failure),
+        tell_what_was_done(case, run, end, failure, "" if run is None else _find_asker(site, run)),
         tell_what_is_next(case, run, end),
     ]
 
@@ -322,6 +268,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
     return {
         "run": run,
         "name": name_run(run),
+        "state": name_state(run),
         "tone": _choose_tone(run, end),
         "end": end,
         "end_words": describe_end(run, end),
@@ -381,11 +328,3 @@ def _list_asks(login: Login, name: str, run: Run) -> list[str]:
     elif run.state is RunState.RUNNING:
         can.insert(0, "pause")
     return can
-
-
-def _list_texts(value: object) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else []
-
-
-def _get_table(value: object) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}

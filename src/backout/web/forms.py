@@ -57,21 +57,26 @@ class Forms:
 
     async def show_login(self, request: Request) -> Response:
         """Show the form that a one-time URL leads to: nothing is used up until it is sent."""
-        offer = request.query_params.get("offer", "")[:200]
-        return self._pages.render("login", None, {"offer": offer, "next": _choose_next(request), "why": ""})
+        offer, why = request.query_params.get("offer", "")[:200], ""
+        if offer and not await run_in_threadpool(self._site.logins.is_offered, offer):
+            offer, why = "", "There is no such login, or it is too old."
+        return self._show(request, offer=offer, next=_choose_next(request), why=why)
+
+    def _show(self, request: Request, status: int = 200, **found: str) -> Response:
+        """Show the page of the login."""
+        origin = f"{'https' if self._sessions.secure else 'http'}://{request.headers.get('host', '')}"
+        return self._pages.render("login", None, {"offer": "", "next": "/", "origin": origin, **found}, status)
 
     async def login(self, request: Request) -> Response:
         """Begin a session, by the secret of a one-time URL."""
         peer = request.client.host if request.client is not None else ""
         if not self._tries.may(peer):
-            return self._pages.render(
-                "login", None, {"offer": "", "next": "/", "why": "Too many attempts: wait a minute."}, 429
-            )
+            return self._show(request, 429, why="Too many attempts: wait a minute.")
         form = await _read_form(request)
         try:
             secret, _login = await run_in_threadpool(self._site.logins.use_offer, form.get("offer", ""))
         except Refused as error:
-            return self._pages.render("login", None, {"offer": "", "next": "/", "why": f"{error.what}."}, 403)
+            return self._show(request, 403, why=f"{error.what}.")
         answer = RedirectResponse(_keep_path(form.get("next", "/")), 303)
         answer.set_cookie(
             self._sessions.cookie,

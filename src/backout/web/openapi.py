@@ -134,7 +134,7 @@ _SCHEMAS: Final[dict[str, object]] = {
         "run", **_RUN, plan=_make_object(**_PLAN), events={"type": "array", "items": _make_object(**_EVENT)}
     ),
     "Series": _make_envelope(
-        "series", environment=_TEXT, run_id=_TEXT, deployed_at=_MAYBE_NUMBER, bin_s=_NUMBER,
+        "series", environment=_TEXT, run_id=_TEXT, deployed_at=_MAYBE_NUMBER, blamed=_MAYBE_TEXT, bin_s=_NUMBER,
         error_rate_below={"type": "number"}, versions=_OBJECT, marks=_OBJECTS, evidence=_MAYBE_OBJECT,
     ),
     "IncidentSummary": _make_object(**_INCIDENT),

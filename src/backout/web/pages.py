@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -188,7 +189,7 @@ class Pages:
             405: "That cannot be done here.",
         }
         why = words.get(error.status_code, str(error.detail))
-        answer = self.render("error", None, {"why": why, "hint": ""}, error.status_code)
+        answer = self._render_error(why, error.status_code, lost_login=error.status_code == 401)
         answer.headers.update(error.headers or {})
         return answer
 
@@ -196,14 +197,31 @@ class Pages:
         """Say that it is not whoever asks; the server's own log has the rest."""
         if is_of_api(request.url.path):
             return make_problem(500, TITLES[500])
-        return self.render("error", None, {"why": "This is a mistake in backout itself.", "hint": ""}, 500)
+        return self._render_error("This is a mistake in backout itself.", 500)
+
+    def _render_error(
+        self,
+        why: str,
+        status: int,
+        login: Login | None = None,
+        *,
+        hint: str = "",
+        environment: str = "",
+        lost_login: bool = False,
+    ) -> Response:
+        """Return the page of an error; `environment`: whose page the link back leads to, "" for none."""
+        found = {"why": why, "hint": hint, "environment": environment, "lost_login": lost_login}
+        return self.render("error", login, found, status)
 
     async def _say_nothing(self, _request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody is there to read it
 
-    async def _show_error(self, _request: Request, error: BackoutError) -> Response:
-        status = STATUSES.get(type(error).__name__, 502)
-        return self.render("error", None, {"why": str(error), "hint": error.hint or ""}, status)
+    async def _show_error(self, request: Request, error: BackoutError) -> Response:
+        status, login = STATUSES.get(type(error).__name__, 502), None
+        with suppress(BackoutError):
+            login = await run_in_threadpool(self._sessions.find, request)
+        way_back = request.path_params.get("environment", "")  # which the login sees, or this were no such error
+        return self._render_error(str(error), status, login, hint=error.hint or "", environment=way_back)
 
 
 def _draw_none() -> str:

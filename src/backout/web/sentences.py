@@ -76,31 +76,36 @@ def tell_what_happened(case: Case) -> str:
     return _end_sentence(case.title[:1].upper() + case.title[1:])
 
 
-def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure: str) -> str:
+def name_state(run: Run) -> str:
+    """Return the state of a run in words: one that was approved and that nobody has had go on was not interrupted."""
+    return "approved, not begun" if _is_approved_only(run) else str(run.state)
+
+
+def _is_approved_only(run: Run) -> bool:
+    return run.state is RunState.INTERRUPTED and run.approval is not None and not run.steps_done
+
+
+def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure: str, asked_by: str = "") -> str:
     """Return what guard or a person did about it.
 
     Args:
         run: the newest one of the incident, None without one; `end`: how it ended, as far as it has.
         failure: why a step of it failed, "" when none did.
+        asked_by: who asked for it on the pages, where a worker did it for somebody; "" elsewhere.
     """
     if run is None or end is None:
         return "Nothing was done about it by backout."
-    name, who = name_run(run), "guard" if run.plan.cause else run.actor or "someone"
+    name, who = name_run(run), "guard" if run.plan.cause else asked_by or run.actor or "someone"
     if run.plan.kind is PlanKind.GUARD:
         return _tell_watch(run, end)
-    if run.state in _HALTED:
-        said = f"{name}: it {_HALTED[run.state]}, {run.steps_done} of {len(run.plan.steps)} steps are done."
-        return f"{said} Asked for by {who}."
-    if run.state is RunState.RUNNING:
-        return f"{name}: {who} is at it, {run.steps_done} of {len(run.plan.steps)} steps are done."
-    if run.state is RunState.FAILED:
-        return f"{name}: it failed. {_end_sentence(failure)}".strip()
-    if run.state is RunState.ABORTED:
-        return f"{name}: it was given up after {run.steps_done} of {len(run.plan.steps)} steps."
+    if said := _tell_unfinished(run, name, who, failure):
+        return said
     done = f"{name}: {who} had it done"
     if run.plan.kind is PlanKind.ROLLBACK:
         done = f"{'Guard' if run.plan.cause else who} rolled back to version {_find_version(run, 'activate')}"
     done += _describe_after(case.incident)
+    if end.verified is None and run.plan.kind is PlanKind.RECOVER:
+        return f"{done}. What it compared afterwards stands in its steps below."
     if end.verified is None:
         return f"{done}. Whether all is well was not measured."
     if end.verified:
@@ -108,8 +113,24 @@ def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure:
     return f"{done}. It is NOT well: {_end_sentence(end.why or 'the criteria were not met')}"
 
 
+def _tell_unfinished(run: Run, name: str, who: str, failure: str) -> str:
+    """Return where a run stands that has not ended well, "" for one that has."""
+    count = f"{run.steps_done} of {len(run.plan.steps)} steps"
+    if _is_approved_only(run):
+        return f"{name}: it is approved, and has not begun. Asked for by {who}."
+    if run.state in _HALTED:
+        return f"{name}: it {_HALTED[run.state]}, {count} are done. Asked for by {who}."
+    if run.state is RunState.RUNNING:
+        return f"{name}: {who} is at it, {count} are done."
+    if run.state is RunState.FAILED:
+        return f"{name}: it failed. {_end_sentence(failure)}".strip()
+    return f"{name}: it was given up after {count}." if run.state is RunState.ABORTED else ""
+
+
 def tell_what_is_next(case: Case, run: Run | None, end: RunEnd | None) -> str:
     """Return what is left to a person."""
+    if run is not None and _is_approved_only(run):
+        return "Let it go on, before the approval expires, or give it up."
     if run is not None and not run.state.is_over:
         return {
             RunState.WAITING: "Read the plan and approve it, or give it up.",
@@ -118,12 +139,17 @@ def tell_what_is_next(case: Case, run: Run | None, end: RunEnd | None) -> str:
             RunState.INTERRUPTED: "Let it go on, or give it up.",
         }.get(run.state, "Nothing now: look how it goes on.")
     if case.record.resolved_at is not None:
-        return "Nothing is urgent. Mend the cause before it is deployed again, and write down what you know."
+        mend = "Mend the cause before it is deployed again, and write" if _has_bad_version(case) else "Write"
+        return f"Nothing is urgent. {mend} down what you know."
     if run is not None and end is not None and end.verified is False:
         return "Look at what is not well below, and decide whether to go back further."
     if run is not None and run.plan.kind is PlanKind.ROLLBACK and run.state is RunState.DONE:
         return "Look whether all is well, and say that it is over."
-    return "Decide: go back to the last stable version, or find the cause below. Say so when it is over."
+    return "Decide: go back to the last stable version, or find the cause. When it is over, press “It is over” below."
+
+
+def _has_bad_version(case: Case) -> bool:
+    return case.incident is not None and bool(case.incident.bad_version)
 
 
 def _tell_watch(run: Run, end: RunEnd) -> str:

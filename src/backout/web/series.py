@@ -42,12 +42,21 @@ def read_series(site: Site, run: Run) -> dict[str, object]:
         "environment": run.environment,
         "run_id": run.id,
         "deployed_at": deployed_at,
+        "blamed": _find_blamed(run),
         "bin_s": size,
         "error_rate_below": site.choose(run.environment.partition("/")[0]).policy.criteria.error_rate_below,
         "versions": {name: _make_points(bins, size) for name, bins in versions.items()},
         "marks": _list_marks(site, run, deployed_at),
         "evidence": _read_evidence(site, run),
     }
+
+
+def _find_blamed(run: Run) -> str | None:
+    """Return the version that a run is about: the one that was watched, or that a rollback left; None for none."""
+    for step in run.plan.steps:
+        if found := step.args.get("leaving") if step.action == "activate" else None:
+            return str(found)
+    return str(run.plan.arguments(WatchStep).version) if run.plan.has(WatchStep) else None
 
 
 def _make_points(bins: dict[int, list[Counts]], size: int) -> dict[str, list[float | int | None]]:

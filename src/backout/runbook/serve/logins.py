@@ -76,6 +76,12 @@ class Logins:
         until = self._clock.now() + OFFER_S
         return self._grant(events.OFFERED, Login("", name, role, environments, until, "url"))
 
+    def is_offered(self, secret: str) -> bool:
+        """Whether there is a one-time URL with this secret that is not too old; it may have been used."""
+        self._refresh(_FRESH_S if hash_secret(secret) in self._offers else 0.0)
+        offered = self._offers.get(hash_secret(secret))
+        return offered is not None and self._clock.now() <= offered.expires_at
+
     def use_offer(self, secret: str, *, keeps_s: float = SESSION_S) -> tuple[str, Login]:
         """Return the secret of the session that a one-time URL begins, and its login.
 

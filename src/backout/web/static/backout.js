@@ -137,7 +137,11 @@ function drawCharts(place, series) {
     place.textContent = "Nothing was counted in this time.";
     return;
   }
-  const colors = ["--bad", "--note", "--good", "--warn"].map(readColor);
+  // Red is the version that the run is about, once it was found bad; the others are never.
+  const isBad = series.evidence ? series.evidence.verdict === "regressed" : series.marks.some((mark) => mark.text === "rolled back");
+  const others = [isBad ? "--note" : "--warn", "--good", "--dim"];
+  let next = 0;
+  const colors = names.map((name) => readColor(name === series.blamed ? (isBad ? "--bad" : "--note") : others[next++ % others.length]));
   const shares = alignVersions(series.versions, "share");
   const low = alignVersions(series.versions, "low");
   const high = alignVersions(series.versions, "high");
@@ -174,7 +178,7 @@ function drawCharts(place, series) {
     makeChart(
       place, "How the evidence against the version grew (natural logarithm); from the dotted line on it decides",
       [at, evidence.chart.all, at.map(() => evidence.threshold.log_evidence)],
-      [{ label: "evidence", stroke: colors[0], width: 2 }, { label: "decides", stroke: readColor("--dim"), dash: [2, 3], points: { show: false } }],
+      [{ label: "evidence", stroke: readColor(isBad ? "--bad" : "--note"), width: 2 }, { label: "decides", stroke: readColor("--dim"), dash: [2, 3], points: { show: false } }],
       [], series.marks, number,
     );
   }

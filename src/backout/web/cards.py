@@ -1,0 +1,136 @@
+"""One environment at a glance: what needs a person, and how it is, in words and how they are marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.incident.incident import RunState
+from backout.web.sentences import name_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json
+    from backout.runbook.serve.overviews import EnvironmentView
+
+_URGENT, _UNREAD, _UNMEASURED, _OPEN = range(4)
+WELL: Final = 4
+"""The urgency of an environment in which nothing needs anybody."""
+
+
+class Card:
+    """One environment on the first page and at the head of its own.
+
+    Attributes:
+        urgency: 0 wrong, 1 not read, 2 not measured, 3 held, unfinished or an incident, 4 well.
+        needs: what a person has to know, one sentence each; () where nothing needs one.
+    """
+
+    def __init__(self, view: EnvironmentView, now: float) -> None:
+        self.view, self.now = view, now
+        self.name, self.protected, self.worker = view.name, view.protected, view.worker
+        self.record: Mapping[str, Json] = view.status.record if view.status is not None else {}
+        self.read_at = view.status.read_at if view.status is not None else None
+        self.is_stale = view.is_stale(now)
+        self.failed = str(self.record.get("message", "")) if "error" in self.record else ""
+        self.urgency, self.needs = self._judge()
+
+    def _judge(self) -> tuple[int, tuple[str, ...]]:
+        view, record = self.view, self.record
+        if view.status is None:
+            again = "a worker reads it now" if view.worker else "no worker has read it yet"
+            return _UNREAD, (f"{again}: what is live is not known here",)
+        if self.failed:
+            return _UNREAD, (f"the worker cannot read it: {self.failed}",)
+        wrong = [*list_texts(record.get("troubles"))]
+        if record.get("closed"):
+            wrong.insert(0, "the application is closed for a recovery")
+        unmeasured = [*list_texts(record.get("unmeasured"))]
+        open_ = [f"held: {self.hold}"] if self.hold else []
+        if view.incident is not None:
+            open_.append("an incident is open")
+        if view.run is not None and self.halted:
+            open_.append(f"{name_run(view.run)}: {view.run.state}")
+        again = "a worker reads it now" if view.worker else "no worker has read it since"
+        stale = [f"what is shown is old: {again}"] if self.is_stale else []
+        needs = (*wrong, *stale, *unmeasured, *open_)
+        if wrong:
+            return _URGENT, needs
+        if stale:
+            return _UNREAD, needs
+        return (_UNMEASURED if unmeasured else _OPEN if open_ else WELL), needs
+
+    @property
+    def halted(self) -> bool:
+        """Whether its newest run waits for a person."""
+        run = self.view.run
+        return run is not None and run.state in (RunState.WAITING, RunState.BLOCKED, RunState.PAUSED)
+
+    @property
+    def hold(self) -> str:
+        """Why it is held, "" where it is not."""
+        return str(get_table(self.record.get("hold")).get("why") or "")
+
+    @property
+    def tone(self) -> str:
+        """How it is marked, beside its word."""
+        return ("bad", "warn", "warn", "note", "good")[self.urgency]
+
+    @property
+    def word(self) -> str:
+        """How it is, in a word or two."""
+        if self.urgency == _OPEN:
+            return "held" if self.hold else "waits for you" if self.halted else "an incident is open"
+        return {_URGENT: "needs you", _UNREAD: "not known", _UNMEASURED: "not measured"}.get(self.urgency, "well")
+
+    @property
+    def live(self) -> str:
+        """The live version, "" where it is not known or not the same everywhere."""
+        return str(self.record.get("live_version") or "")
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        """The mark of the live version, (tone, word)."""
+        if self.record.get("quarantined"):
+            return "bad", "quarantined"
+        return ("good", "stable") if self.record.get("stable") else ("dim", "not marked yet")
+
+    @property
+    def health(self) -> tuple[str, str]:
+        """The health endpoint, (tone, word)."""
+        health = get_table(self.record.get("health"))
+        if not health:
+            return "dim", "not set up" if self.record.get("health", 0) is None else "not known"
+        services = get_table(health.get("services"))
+        down = [name for name, each in services.items() if get_table(each).get("state") == "down"]
+        if down:
+            return "bad", f"{', '.join(down)} down"
+        reach, overall = str(health.get("reach") or ""), str(health.get("overall") or "")
+        return ("good", "ok") if reach == "answered" and overall in ("", "ok", "None") else ("warn", overall or reach)
+
+    @property
+    def failed_share(self) -> tuple[str, str]:
+        """The share of failed requests of the last minutes, (tone, words)."""
+        traffic = get_table(self.record.get("traffic"))
+        rate, requests = traffic.get("error_rate"), traffic.get("requests")
+        if not traffic or traffic.get("problem"):
+            return "warn" if traffic else "dim", "not measured" if traffic else "not set up"
+        if not isinstance(rate, int | float):
+            return "dim", "no request"
+        is_bad = any("requests failed" in each for each in list_texts(self.record.get("troubles")))
+        return "bad" if is_bad else "good", f"{100 * rate:.2g} % of {requests:,}"
+
+    @property
+    def drill(self) -> Mapping[str, Json]:
+        """The newest drill that passed: `name`, `passed_at`; empty for none."""
+        return get_table(self.record.get("drill"))
+
+
+def list_texts(value: object) -> list[str]:
+    """Return the texts of a JSON value that ought to be a list of them, none where it is not."""
+    return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def get_table(value: object) -> Mapping[str, Json]:
+    """Return a JSON value that ought to be an object, an empty one where it is not."""
+    return value if isinstance(value, dict) else {}

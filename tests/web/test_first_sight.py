@@ -1,0 +1,135 @@
+"""What somebody who saw the pages for the first time read wrongly: each says what is so."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from web_lab import PRODUCTION, STAGING, Permission, make_plan
+
+from backout.journal.gate import Gate
+from backout.model.action_request import Act, Requester, RequestState
+from backout.model.person import Delegation
+from backout.runbook.serve.action_requests import end_request, make_request, take_request
+from backout.runbook.serve.overviews import save_status
+
+if TYPE_CHECKING:
+    from web_lab import Lab
+
+    from backout.model.plan import Json
+
+PLAN: dict[str, Json] = {"plan": {"why": "it fails", "steps": [{"title": "go back"}]}}
+
+
+def answer_plan(lab: Lab, key: str, answer: dict[str, Json]) -> int:
+    """Return the number of a plan that was asked for, and answered so."""
+    made = make_request(lab.journal, STAGING, Act.PLAN, key=key, by=Requester("ada"), actor="ada", why="", target="")
+    assert take_request(lab.journal, made, actor="a worker")
+    end_request(lab.journal, made, RequestState.DONE, actor="a worker", exit_code=0, answer=answer)
+    return made.id
+
+
+def look(lab: Lab, path: str) -> str:
+    return lab.ask("GET", path, token=lab.issue(Permission.APPROVER)).text
+
+
+def test_what_is_approved_and_was_not_begun_was_not_interrupted(lab: Lab) -> None:
+    run = lab.start_run(PRODUCTION)
+    try:
+        found = lab.journal.find(run)
+        assert found is not None
+        path = f"/env/{PRODUCTION}/run/{run}"
+        token = lab.issue(Permission.APPROVER)
+        form = {"what": "approve", "plan_hash": found.plan.hash, "why": "y"}
+        sent = lab.ask("POST", f"{path}/ask", token=token, form=form, headers={"Sec-Fetch-Site": "same-origin"})
+        assert sent.status == 303
+        for shown in (look(lab, path), look(lab, f"/env/{PRODUCTION}")):
+            assert "approved, not begun" in shown
+            assert "interrupted" not in shown
+    finally:
+        lab.end_run(run)
+
+
+def test_a_plan_is_ready_and_changes_nothing(lab: Lab) -> None:
+    """It says so, and leads to its button; once that was pressed it leads to what was asked for, and has none."""
+    number = answer_plan(lab, "ready", PLAN)
+    path = f"/env/{STAGING}/requests/{number}"
+    shown = look(lab, path)
+    assert "nothing is changed yet" in shown
+    assert 'href="#go"' in shown
+    assert 'id="go"' in shown
+    token = lab.issue(Permission.OPERATOR)
+    form = {"act": "rollback", "why": "it fails", "key": f"after-{number}"}
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    sent = lab.ask("POST", f"/env/{STAGING}/requests", token=token, form=form, headers=headers)
+    assert sent.status == 303
+    shown = look(lab, path)
+    assert "This plan was used" in shown
+    assert sent.headers["location"] in shown
+    assert 'id="go"' not in shown
+
+
+def test_a_plan_of_nothing_says_so_and_shows_no_other_run(lab: Lab) -> None:
+    run = lab.night.runs[STAGING]
+    shown = look(
+        lab,
+        f"/env/{STAGING}/requests/{answer_plan(lab, 'none', {'already': True, 'live_version': 'v-7', 'run_id': run})}",
+    )
+    assert "There is nothing to do" in shown
+    assert "v-7" in shown
+    assert run not in shown
+
+
+def test_a_hold_is_seen_where_the_notice_leads(lab: Lab) -> None:
+    status = {"live_version": "v-0", "hold": {"why": "we repair"}}
+    save_status(lab.journal, STAGING, status, time.time())
+    shown = look(lab, f"/env/{STAGING}/incident/{lab.night.incidents[STAGING]}")
+    assert "we repair" in shown
+    assert "Lift the hold…" in shown
+    assert "Stop the robot" not in shown
+    for path in ("/", f"/env/{STAGING}"):
+        listed = look(lab, path)
+        assert "held: we repair" in listed
+        assert "</span> held" in listed
+    save_status(lab.journal, STAGING, {"live_version": "v-0", "troubles": ["checkout fails"]}, time.time())
+
+
+def test_who_asked_on_a_page_is_named_and_not_the_worker(lab: Lab) -> None:
+    made = make_request(
+        lab.journal, STAGING, Act.ROLLBACK, key="named", by=Requester("grace"), actor="grace", why="", target=""
+    )
+    journal = lab.site.open_journal(STAGING)
+    journal._gate = Gate(None, Delegation("", made.id))  # as a worker's command has it
+    run = journal.submit(make_plan(STAGING, why="grace's"), actor="worker@host", reason="so")
+    try:
+        assert "Asked for by grace" in look(lab, f"/env/{STAGING}/run/{run}")
+    finally:
+        lab.end_run(run)
+
+
+def test_an_address_that_is_too_old_offers_no_button(lab: Lab) -> None:
+    shown = lab.ask("GET", "/login?offer=bko_of_yesterday").text
+    assert "too old" in shown
+    assert "Log in here" not in shown
+    assert f"backout serve login --role approver --name YOU --url http://127.0.0.1:{lab.port}" in shown
+
+
+def test_an_error_leads_back_and_keeps_the_login(lab: Lab) -> None:
+    """And who is not logged in any more is told how what was typed is not lost."""
+    path = f"/env/{STAGING}/incident/{lab.night.incidents[STAGING]}/remarks"
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    token = lab.issue(Permission.OPERATOR, name="lin")
+    shown = lab.ask("POST", path, token=token, form={"kind": "note", "text": ""}, headers=headers)
+    assert shown.status == 404
+    assert f'href="/env/{STAGING}"' in shown.text
+    assert "lin, operator" in shown.text
+    lost = lab.ask("POST", path, form={"kind": "note", "text": "long"}, headers=headers)
+    assert lost.status == 401
+    assert "Nothing was sent" in lost.text
+    assert "Log in" in lost.text
+
+
+def test_the_charts_know_which_version_the_run_is_about(lab: Lab) -> None:
+    """By it one is red, and no other ever is."""
+    path = f"/api/v1/environments/{STAGING}/runs/{lab.night.runs[STAGING]}/series"
+    assert lab.ask("GET", path, token=lab.issue(Permission.VIEWER)).json["blamed"] == "v-1"
