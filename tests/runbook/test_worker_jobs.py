@@ -171,6 +171,21 @@ def test_what_is_configured_is_run() -> None:
     assert list_jobs("a", Needs(snapshot_every_s=0.5))[0].every_s == LEAST_S
 
 
+def test_a_proof_waits_for_a_backup_and_drills_for_both() -> None:
+    """Each comes after the first attempt of the others, also a failed one, and whichever moment it has of its own."""
+    needs = Needs(backup_every_s=86_400.0, prove_within_s=691_200.0, drills={"a": 86_400.0, "b": 86_400.0})
+    jobs, past = list_jobs("production", needs), dict[tuple[str, str], Past]()
+
+    def list_names() -> list[str]:
+        return [each.name for each in list_due(jobs, past, 1e6, 0.0)]
+
+    assert list_names() == ["backup"]
+    past["production", "backup"] = Past(turn=7, began_at=1e6 - 1, failures=1)
+    assert list_names() == ["proof"]
+    past["production", "proof"] = Past(well_at=1e6 - 1, done_at=1e6)  # a person's
+    assert set(list_names()) == {"drill a", "drill b"}
+
+
 def test_not_all_begin_at_once() -> None:
     since = [find_due_at(Job(f"shop-{n}", "snapshot", (), 3600.0), Past(), START) - START for n in range(60)]
     assert len(set(since)) == 60

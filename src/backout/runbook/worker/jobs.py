@@ -27,6 +27,7 @@ SPREAD_S: Final = 30.0
 """Within this after a worker's beginning each job has its own first moment."""
 BACKUP_EVERY_S: Final = 86_400.0
 _DOUBLED_AT_MOST: Final = 20
+_DRILL: Final = "drill "
 
 
 class Needs(Value, frozen=True):
@@ -51,12 +52,15 @@ class Job(Value, frozen=True):
     Args:
         words: of the command, behind `backout -e ENVIRONMENT`.
         every_s: how long after the beginning of an attempt that was done well the next one is due.
+        after: jobs of the environment of which each is attempted once before: a proof needs a backup, and drills, which
+            take long, keep nobody's data safe.
     """
 
     environment: str
     name: str
     words: tuple[str, ...]
     every_s: float
+    after: tuple[str, ...] = ()
 
 
 class Past(Value, frozen=True):
@@ -87,9 +91,14 @@ def list_jobs(environment: str, needs: Needs) -> tuple[Job, ...]:
         ("snapshot", ("objects", "snapshot"), needs.snapshot_every_s),
         ("backup", ("db", "backup"), needs.backup_every_s),
         ("proof", ("db", "backups", "prove"), needs.prove_within_s / 2),
-        *((f"drill {name}", ("drill", "run", name), counts_s) for name, counts_s in needs.drills.items()),
+        *((f"{_DRILL}{name}", ("drill", "run", name), counts_s) for name, counts_s in needs.drills.items()),
     )
-    return tuple(Job(environment, name, words, max(every_s, LEAST_S)) for name, words, every_s in kinds if every_s > 0)
+    jobs: list[Job] = []
+    for name, words, every_s in kinds:
+        if every_s > 0:
+            before = tuple(each.name for each in jobs if not each.name.startswith(_DRILL))
+            jobs.append(Job(environment, name, words, max(every_s, LEAST_S), before))
+    return tuple(jobs)
 
 
 def add_attempt(past: Past, event: Event) -> Past:
@@ -144,6 +153,8 @@ def list_due(
 ) -> tuple[Job, ...]:
     """Return the jobs that are due, the one that waits longest first, so that none waits for ever.
 
+    A job is not due before those that it comes after were attempted once, by whichever worker or person.
+
     Args:
         past: by environment and name of the job.
         now: Unix seconds.
@@ -151,5 +162,10 @@ def list_due(
         spread_s: see `SPREAD_S`.
     """
     due = [(find_due_at(job, past.get((job.environment, job.name), Past()), since, spread_s), job) for job in jobs]
-    due = [(at, job) for at, job in due if at <= now]
+    due = [(at, job) for at, job in due if at <= now and _is_its_turn(job, past)]
     return tuple(job for _, job in sorted(due, key=lambda each: (each[0], each[1].environment, each[1].name)))
+
+
+def _is_its_turn(job: Job, past: Mapping[tuple[str, str], Past]) -> bool:
+    known = (past.get((job.environment, name), Past()) for name in job.after)
+    return all(each.turn or each.well_at is not None for each in known)
