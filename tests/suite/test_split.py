@@ -44,6 +44,8 @@ SIBLINGS = {
     "drill/test_synthetic.py": "runbook/test_prober.py",
     "drill/test_telemetry.py": "contract/test_telemetry_exact.py",
     "drill/test_worker_fleet.py": "drill/test_worker.py",
+    "drill/test_worker_second_person.py": "web/test_people.py",
+    "drill/test_worker_upkeep.py": "drill/test_worker_jobs.py",
     "drill/test_version_url.py": "safety/test_rule_06_version_url.py",
     "restore/test_fence_swap.py": "contract/test_fence.py",
     "restore/test_query_cache.py": "runbook/test_query_cache.py",
