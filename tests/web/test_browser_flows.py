@@ -10,7 +10,9 @@ import pytest
 from browser import browsing, log_in, looking, needs_chromium, serving
 from fleet import fleet, load_config
 
-from backout.wiring.records import open_holds
+from backout.model.incident.incident import RunState
+from backout.model.plan import PlanKind
+from backout.wiring.records import open_holds, open_journal
 
 from polling import PATIENCE_S, until
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from fleet import Fleet
     from playwright.sync_api import Page
+
+    from backout.model.incident.incident import Run
 
 pytestmark = needs_chromium
 LONG_S = 4 * PATIENCE_S
@@ -45,6 +49,14 @@ class Shift:
     def await_live(self, version: str) -> None:
         """Wait until the platform says so."""
         until(lambda: self.made.read_live(self.name) == version, LONG_S, f"{version} is live", process=self.worker)
+
+    def read_run(self) -> Run:
+        """Return the newest rollback, as the journal has it."""
+        journal = open_journal(load_config(self.made.folder, self.name, self.made.variables))
+        try:
+            return next(run for run in journal.runs(self.name) if run.plan.kind is PlanKind.ROLLBACK)
+        finally:
+            journal.close()
 
     def open(self, path: str = "") -> None:
         self.page.goto(f"/env/{self.name}{path}")
@@ -173,3 +185,35 @@ def test_a_worker_that_dies_is_missed(tmp_path: Path) -> None:
         night.open()
         night.page.locator(".stale").wait_for(state="detached", timeout=LONG_S * 1000)
         night.see("Nothing needs you.")
+
+
+@pytest.mark.long
+@pytest.mark.rotating("pages at work", 5)
+def test_a_rollback_is_paused_goes_on_and_is_given_up(tmp_path: Path) -> None:
+    """While it looks whether all is well: no process drives what is paused, and what is given up keeps nothing."""
+    with shift(tmp_path, "scripted", watch="600s") as night:
+        night.deploy("good-2")
+        night.await_live("good-2")
+        night.open("/rollback")
+        night.press("Show the plan")
+        night.fill("Why", "a customer called")
+        night.press(f"Roll back {night.name}")
+        night.await_live("good-1")
+        night.page.get_by_role("link", name="What it does, step by step").click()
+        night.ask("Pause it at the next step")
+        night.see("Paused by")
+        until(lambda: night.read_run().state is RunState.PAUSED, LONG_S, "it is paused", process=night.worker)
+        address = night.page.url
+        night.ask("Go on")
+        until(lambda: night.read_run().state is RunState.RUNNING, LONG_S, "it goes on", process=night.worker)
+        night.page.goto(address)
+        night.ask("Pause it at the next step")
+        until(lambda: night.read_run().state is RunState.PAUSED, LONG_S, "it is paused", process=night.worker)
+        night.page.goto(address)
+        night.ask("Give it up")
+        night.see("it was given up after")
+        assert night.read_run().state is RunState.ABORTED
+        assert night.made.read_served(night.name) == ["good-1", "good-2", "good-1"]
+        night.open("/rollback")
+        night.press("Show the plan")
+        night.see("There is nothing to do")
