@@ -115,7 +115,9 @@ class Card:
         rate, requests = traffic.get("error_rate"), traffic.get("requests")
         if not traffic or traffic.get("problem"):
             return "warn" if traffic else "dim", "not measured" if traffic else "not set up"
-        if not isinstance(rate, int | float):
+        if requests is not None and not isinstance(requests, int):
+            return "dim", "not measured"
+        if requests is None or not isinstance(rate, int | float):
             return "dim", "no request"
         is_bad = any("requests failed" in each for each in list_texts(self.record.get("troubles")))
         return "bad" if is_bad else "good", f"{100 * rate:.2g} % of {requests:,}"
