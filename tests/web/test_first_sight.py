@@ -133,3 +133,12 @@ def test_the_charts_know_which_version_the_run_is_about(lab: Lab) -> None:
     """By it one is red, and no other ever is."""
     path = f"/api/v1/environments/{STAGING}/runs/{lab.night.runs[STAGING]}/series"
     assert lab.ask("GET", path, token=lab.issue(Permission.VIEWER)).json["blamed"] == "v-1"
+
+
+def test_a_rollback_that_a_person_asked_for_has_its_charts(lab: Lab) -> None:
+    """With what was done as a mark."""
+    run = lab.night.runs[STAGING]
+    assert f"/runs/{run}/series" in look(lab, f"/env/{STAGING}/run/{run}")
+    path = f"/api/v1/environments/{STAGING}/runs/{run}/series"
+    found = lab.ask("GET", path, token=lab.issue(Permission.VIEWER)).json
+    assert "rolled back" in [each["text"] for each in found["marks"]]

@@ -273,7 +273,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
         "end": end,
         "end_words": describe_end(run, end),
         "steps": _list_steps(run, events),
-        "watches": run.plan.kind is PlanKind.GUARD or bool(run.plan.cause),
+        "watches": run.plan.kind in (PlanKind.GUARD, PlanKind.ROLLBACK) or bool(run.plan.cause),
         "evidence": _list_evidence(site, run),
         "can": _list_asks(login, name, run),
         "needs_second": site.needs_second_person(name),

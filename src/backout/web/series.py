@@ -11,6 +11,7 @@ from backout.model.guard.signals import merge_latency, quantile_ms, sum_counts
 from backout.model.steps.guard import WatchStep
 from backout.report.guard.explain import make_record
 from backout.runbook.hindsight.explain import explain
+from backout.runbook.incident.records import list_incidents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,9 @@ def read_series(site: Site, run: Run) -> dict[str, object]:
     Times are Unix seconds; shares are in [0, 1], response times in milliseconds; None where nothing was counted.
     """
     since, deployed_at = _find_beginning(site, run)
-    until = int(min(run.ended_at or site.clock.now(), since + _LONGEST_S)) + 30
+    related = _list_related(site, run)
+    ended_at = max(each.ended_at or site.clock.now() for each in related)
+    until = int(min(ended_at, since + _LONGEST_S)) + 30
     rows = [row for row in site.journal.load_counts(run.environment, since - _BEFORE_S, until) if row.requests]
     size = max(1, -(-(until - since + _BEFORE_S) // MOST_POINTS))
     versions: dict[str, dict[int, list[Counts]]] = {}
@@ -46,7 +49,7 @@ def read_series(site: Site, run: Run) -> dict[str, object]:
         "bin_s": size,
         "error_rate_below": site.choose(run.environment.partition("/")[0]).policy.criteria.error_rate_below,
         "versions": {name: _make_points(bins, size) for name, bins in versions.items()},
-        "marks": _list_marks(site, run, deployed_at),
+        "marks": _list_marks(site, related, deployed_at),
         "evidence": _read_evidence(site, run),
     }
 
@@ -105,13 +108,21 @@ def _find_beginning(site: Site, run: Run) -> tuple[int, int | None]:
     return int(run.started_at), None
 
 
-def _list_marks(site: Site, run: Run, deployed_at: int | None) -> list[dict[str, object]]:
-    """Return when what was done, for the lines in the charts: on a watch's, what it led to, too."""
+def _list_related(site: Site, run: Run) -> list[Run]:
+    """Return a run, and those of its incident: what a person did about a watch that only observed is seen, too."""
+    name = run.environment.partition("/")[0]
+    known = list_incidents(site.journal, site.journal, name)
+    ids = next((each.runs for each in known if run.id in each.runs), ())
+    found = (site.find_run(name, each) for each in ids if each != run.id)
+    return [run, *(each for each in found if each is not None)]
+
+
+def _list_marks(site: Site, runs: Sequence[Run], deployed_at: int | None) -> list[dict[str, object]]:
+    """Return when what was done, for the lines in the charts."""
     marks: list[dict[str, object]] = [] if deployed_at is None else [{"at": deployed_at, "text": "deployed"}]
-    led_to = [each for each in site.journal.runs(run.environment) if each.plan.cause == run.id]
     marks += [
         {"at": int(event.at), "text": "rolled back"}
-        for each in (run, *led_to)
+        for each in runs
         for event in site.journal.events(run=each.id, kind="step.ok")
         if event.step is not None and each.plan.steps[event.step].action == "activate"
     ]
