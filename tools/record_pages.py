@@ -56,6 +56,10 @@ SIZES = ((360, 780), (768, 1024), (1440, 900))
 KEPT = ("environments-768-light", "rolled-back-1440-dark", "plan-360-light")
 """The pictures that stand in docs/pages/."""
 
+SHORTEN = """(path) => document.querySelectorAll("code").forEach((each) => {
+  if (each.textContent.includes(path)) each.textContent = each.textContent.replace(path, "~/shop");
+})"""
+
 INTRO = f"""# A night on the pages
 
 For those who want to see what `backout serve` is like before they set it up: five tasks of a night, done in a browser
@@ -169,16 +173,12 @@ class Shift:
 
     def draw(self, name: str) -> None:
         """Take the pictures of what is shown, with the folder's path shortened as in the text."""
-        self.page.evaluate(
-            "(path) => document.querySelectorAll('code').forEach((each) => {"
-            " if (each.textContent.includes(path)) each.textContent = each.textContent.replace(path, '~/shop'); })",
-            str(self.stage.directory),
-        )
         for width, height in SIZES:
             for theme in ("light", "dark"):
                 self.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
                 self.page.set_viewport_size({"width": width, "height": height})
                 self.page.wait_for_timeout(300)
+                self.page.evaluate(SHORTEN, str(self.stage.directory))  # the stream may have drawn it anew
                 self.page.screenshot(path=self.pictures / f"{name}-{width}-{theme}.png", full_page=True)
         self.page.emulate_media(color_scheme="light")
         self.page.set_viewport_size({"width": 1440, "height": 900})
@@ -305,12 +305,8 @@ def approve_recovery(shift: Shift) -> None:
         shift.draw("waits")
         shift.open("Approve the plan")
         shift.fill("Why", "looked at the plan with Ada")
-        shift.press("Approve")
-        shift.see("Approved by")
-        shift.open("Go on")
-        shift.fill("Why", "approved")
         shift.fill(f"Type {NAME} to confirm", NAME)
-        shift.press("Go on")
+        shift.press("Approve and go on")
         shift.see("is at it")
     shift.see("Done")
     shift.draw("recovered")

@@ -77,14 +77,14 @@ class Shift:
     def fill(self, label: str, text: str) -> None:
         self.page.get_by_label(label).first.fill(text)
 
-    def ask(self, what: str) -> None:
-        """Ask something of the run that is shown."""
+    def ask(self, what: str, button: str | None = None) -> None:
+        """Ask something of the run that is shown, by the panel's button, or by one of several."""
         panel = self.page.locator("details.panel", has=self.page.locator("summary", has_text=what))
         panel.locator("summary").click()
         panel.get_by_label("Why").fill("it was looked at")
         if (name := panel.get_by_label("to confirm")).count():
             name.fill(self.name)
-        panel.get_by_role("button").click()
+        (panel.get_by_role("button", name=button, exact=True) if button else panel.get_by_role("button")).click()
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def test_a_rollback_waits_is_approved_and_goes_on(tmp_path: Path, home: str) -> 
         night.see("waits for an approval")
         night.open()
         night.page.get_by_role("link", name="Look at what waits").click()
-        night.ask("Approve the plan")
+        night.ask("Approve the plan", "Approve only")
         night.see("Approved by")
         assert night.made.read_live(night.name) == "good-2"
         night.ask("Go on")

@@ -10,7 +10,7 @@ from web_lab import PRODUCTION, STAGING, Permission, make_plan
 from backout.journal.gate import Gate
 from backout.model.action_request import Act, Requester, RequestState
 from backout.model.person import Delegation
-from backout.runbook.serve.action_requests import end_request, make_request, take_request
+from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import save_status
 
 if TYPE_CHECKING:
@@ -142,3 +142,32 @@ def test_a_rollback_that_a_person_asked_for_has_its_charts(lab: Lab) -> None:
     path = f"/api/v1/environments/{STAGING}/runs/{run}/series"
     found = lab.ask("GET", path, token=lab.issue(Permission.VIEWER)).json
     assert "rolled back" in [each["text"] for each in found["marks"]]
+
+
+def test_approving_and_going_on_is_one_form(lab: Lab) -> None:
+    """The name is asked for before anything is approved; then one request to go on, however often it is sent."""
+    run = lab.start_run(PRODUCTION)
+    try:
+        found = lab.journal.find(run)
+        assert found is not None
+        path, token = f"/env/{PRODUCTION}/run/{run}/ask", lab.issue(Permission.APPROVER)
+        form = {"what": "approve", "plan_hash": found.plan.hash, "why": "y", "go_on": "yes", "key": "both"}
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        refused = lab.ask("POST", path, token=token, form=form, headers=headers)
+        assert refused.status == 409
+        assert "type production to confirm" in refused.text
+        still = lab.journal.find(run)
+        assert still is not None
+        assert still.approval is None
+        sent = [
+            lab.ask("POST", path, token=token, form={**form, "confirm": PRODUCTION}, headers=headers) for _ in range(2)
+        ]
+        assert [each.status for each in sent] == [303, 303]
+        assert len({each.headers["location"] for each in sent}) == 1
+        approved = lab.journal.find(run)
+        assert approved is not None
+        assert approved.approval is not None
+        (asked,) = [each for each in list_requests(lab.journal, PRODUCTION) if each.target == run]
+        assert (asked.act, sent[0].headers["location"]) == (Act.RESUME, f"/env/{PRODUCTION}/requests/{asked.id}")
+    finally:
+        lab.end_run(run)

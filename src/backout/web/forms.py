@@ -117,7 +117,14 @@ class Forms:
                 record_request, self._site, login, name, {**form, "act": what, "target": run}
             )
             return RedirectResponse(f"/env/{name}/requests/{made.id}", 303)
+        goes_on = what == "approve" and "go_on" in form
+        if goes_on:
+            check_confirmed(self._site, name, form)  # before anything is approved
         await run_in_threadpool(self._ask_once, login, name, run, form)
+        if goes_on:
+            resume = {**form, "act": Act.RESUME, "target": run}
+            made = await run_in_threadpool(record_request, self._site, login, name, resume)
+            return RedirectResponse(f"/env/{name}/requests/{made.id}", 303)
         return RedirectResponse(f"/env/{name}/run/{run}", 303)
 
     def _ask_once(self, login: Login, environment: str, run: str, form: Mapping[str, str]) -> None:
@@ -158,8 +165,8 @@ def record_request(site: Site, login: Login, environment: str, form: Mapping[str
     check_target_text(act, target)
     if act in (Act.RESUME, Act.UNDO) and site.find_run(environment, target) is None:
         raise UsageError(f"there is no run {target!r}", where=environment)
-    if act.changes and site.choose(environment).protected and form.get("confirm", "").strip() != environment:
-        raise Refused(f"type {environment} to confirm: it is protected", where="confirm")
+    if act.changes:
+        check_confirmed(site, environment, form)
     if act in (Act.ROLLBACK, Act.UNDO):
         check_second_person(site, login, environment)
     key = _read_line(form, "key") or secrets.token_hex(8)
@@ -175,6 +182,12 @@ def record_request(site: Site, login: Login, environment: str, form: Mapping[str
         why=why,
         actor=make_actor(site, login),
     )
+
+
+def check_confirmed(site: Site, environment: str, form: Mapping[str, str]) -> None:
+    """Raise Refused where an environment is protected, and its name was not typed."""
+    if site.choose(environment).protected and form.get("confirm", "").strip() != environment:
+        raise Refused(f"type {environment} to confirm: it is protected", where="confirm")
 
 
 def ask_of_run(site: Site, login: Login, environment: str, run: str, form: Mapping[str, str]) -> None:
