@@ -10,7 +10,7 @@ from journal.persons import ADA, ANYONE, BOB, Team, approve, make_plan, submit
 
 from backout.errors import Refused
 from backout.journal.store import Entry
-from backout.model.action_request import Act, Requester
+from backout.model.action_request import MADE, Act, Requester
 from backout.model.approval import NOT_PROVABLE
 from backout.model.incident.incident import RunState
 from backout.model.person import ON_BEHALF_OF, Delegation
@@ -214,3 +214,18 @@ def test_where_anybody_may_approve_the_pages_still_say_for_whom(team: Team) -> N
     (event,) = (each for each in ada.events(run=run, kind="run.asked"))
     assert (event.writer, event.data[ON_BEHALF_OF]) == (PAGES, ADA)
     assert team.drive(run, ada).state is RunState.DONE
+
+
+@pytest.mark.parametrize("odd", ["bob\0", 7, {"a": 1}])
+def test_a_name_that_no_role_has_is_nobody_s(team: Team, odd: object) -> None:
+    """The server is not asked for it, and refuses nothing; whoever wrote the request made it."""
+    pages, eve = team.open(PAGES, delegation=BY_PAGES), team.open(EVE, delegation=BY_PAGES)
+    made = eve.note("staging", MADE, "k", {"act": "rollback", "by": "bob", ON_BEHALF_OF: odd}, actor="eve")  # type: ignore[dict-item]
+    assert made is not None
+    worker = team.open(WORKER, delegation=Delegation(PAGES, made.seq))
+    run = submit(worker)
+    team.wait(run, worker)
+    with pytest.raises(Refused, match=f"the role {EVE} .* asked for the plan, too"):
+        approve_by_pages(pages, run, EVE)
+    approve_by_pages(pages, run, BOB)
+    assert team.drive(run, worker).state is RunState.DONE

@@ -180,6 +180,8 @@ def test_a_proof_waits_for_a_backup_and_drills_for_both() -> None:
         return [each.name for each in list_due(jobs, past, 1e6, 0.0)]
 
     assert list_names() == ["backup"]
+    past["production", "backup"] = Past(turn=3, began_at=1e6 - 1, failures=0)  # stopped
+    assert list_names() == ["backup"]
     past["production", "backup"] = Past(turn=7, began_at=1e6 - 1, failures=1)
     assert list_names() == ["proof"]
     past["production", "proof"] = Past(well_at=1e6 - 1, done_at=1e6)  # a person's

@@ -77,6 +77,13 @@ class Shift:
     def fill(self, label: str, text: str) -> None:
         self.page.get_by_label(label).first.fill(text)
 
+    def roll_back(self, why: str) -> None:
+        """Ask for a plan, and then for the rollback."""
+        self.open("/rollback")
+        self.press("Show the plan")
+        self.fill("Why", why)
+        self.press(f"Roll back {self.name}")
+
     def ask(self, what: str, button: str | None = None) -> None:
         """Ask something of the run that is shown, by the panel's button, or by one of several."""
         panel = self.page.locator("details.panel", has=self.page.locator("summary", has_text=what))
@@ -127,10 +134,7 @@ def test_the_robot_is_stopped_the_cause_found_and_the_version_back(tmp_path: Pat
         assert night.made.read_live(night.name) == "bad-2"
         night.press("Find the cause")
         night.see("% sure")
-        night.open("/rollback")
-        night.press("Show the plan")
-        night.fill("Why", "half of the pages fail")
-        night.press(f"Roll back {night.name}")
+        night.roll_back("half of the pages fail")
         night.await_live("good-1")
         night.see("Done")
         night.open("/hold")
@@ -150,10 +154,7 @@ def test_a_rollback_waits_is_approved_and_goes_on(tmp_path: Path, home: str) -> 
     with shift(tmp_path, home, more=more, watch="600s") as night:
         night.deploy("good-2")
         night.await_live("good-2")
-        night.open("/rollback")
-        night.press("Show the plan")
-        night.fill("Why", "a customer called")
-        night.press(f"Roll back {night.name}")
+        night.roll_back("a customer called")
         night.see("waits for an approval")
         night.open()
         night.page.get_by_role("link", name="Look at what waits").click()
@@ -194,10 +195,7 @@ def test_a_rollback_is_paused_goes_on_and_is_given_up(tmp_path: Path) -> None:
     with shift(tmp_path, "scripted", watch="600s") as night:
         night.deploy("good-2")
         night.await_live("good-2")
-        night.open("/rollback")
-        night.press("Show the plan")
-        night.fill("Why", "a customer called")
-        night.press(f"Roll back {night.name}")
+        night.roll_back("a customer called")
         night.await_live("good-1")
         night.page.get_by_role("link", name="What it does, step by step").click()
         night.ask("Pause it at the next step")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from web_lab import PRODUCTION, STAGING, Permission, make_plan
 
-from backout.journal.gate import Gate
+from backout.config import Environment, load
+from backout.config.overlay import REQUEST_ENV
 from backout.model.action_request import Act, Requester, RequestState
-from backout.model.person import Delegation
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import save_status
+from backout.wiring.records import open_journal
 
 if TYPE_CHECKING:
     from web_lab import Lab
@@ -98,13 +99,14 @@ def test_who_asked_on_a_page_is_named_and_not_the_worker(lab: Lab) -> None:
     made = make_request(
         lab.journal, STAGING, Act.ROLLBACK, key="named", by=Requester("grace"), actor="grace", why="", target=""
     )
-    journal = lab.site.open_journal(STAGING)
-    journal._gate = Gate(None, Delegation("", made.id))  # as a worker's command has it
+    variables = Environment({REQUEST_ENV: str(made.id)})  # as a worker's command has it
+    journal = open_journal(load(variables, start=lab.folder, environment=STAGING, no_commands=True))
     run = journal.submit(make_plan(STAGING, why="grace's"), actor="worker@host", reason="so")
     try:
         assert "Asked for by grace" in look(lab, f"/env/{STAGING}/run/{run}")
     finally:
         lab.end_run(run)
+        journal.close()
 
 
 def test_an_address_that_is_too_old_offers_no_button(lab: Lab) -> None:

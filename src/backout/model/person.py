@@ -46,8 +46,12 @@ def find_person(event: Event, pages_role: str) -> str:
 
 
 def find_named(event: Event) -> str:
-    """Return the role on whose behalf an event says that it was written, "" for none; whoever wrote it may say so."""
-    return str(event.data.get(ON_BEHALF_OF) or "")
+    """Return the role on whose behalf an event says that it was written, "" for none; whoever wrote it may say so.
+
+    No role has a NUL in its name, and the server refuses to be asked for one.
+    """
+    named = event.data.get(ON_BEHALF_OF)
+    return named if isinstance(named, str) and "\0" not in named else ""
 
 
 def choose_person(writer: str, on_behalf_of: str, pages_role: str) -> str:

@@ -38,7 +38,7 @@ class Card:
     def _judge(self) -> tuple[int, tuple[str, ...]]:
         view, record = self.view, self.record
         if view.status is None:
-            again = "a worker reads it now" if view.worker else "no worker has read it yet"
+            again = "its worker is asked to read it" if view.worker else "no worker has read it yet"
             return _UNREAD, (f"{again}: what is live is not known here",)
         if self.failed:
             return _UNREAD, (f"the worker cannot read it: {self.failed}",)
@@ -51,7 +51,7 @@ class Card:
             open_.append("an incident is open")
         if view.run is not None and self.halted:
             open_.append(f"{name_run(view.run)}: {view.run.state}")
-        again = "a worker reads it now" if view.worker else "no worker has read it since"
+        again = "its worker is asked to read it again" if view.worker else "no worker has read it since"
         stale = [f"what is shown is old: {again}"] if self.is_stale else []
         needs = (*wrong, *stale, *unmeasured, *open_)
         if wrong:

@@ -30,7 +30,7 @@ from backout.web.sentences import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from backout.model.action_request import ActionRequest
     from backout.model.incident.case import Case
@@ -120,7 +120,8 @@ def _make_request_row(request: ActionRequest, now: float) -> Content:
 
 def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     """Return the page of one request. Raises UsageError: there is none."""
-    request, now = find_request(site.journal, name, number), site.clock.now()
+    now, known = site.clock.now(), list_requests(site.journal, name)
+    request = next((each for each in known if each.id == number), None)
     if request is None:
         raise UsageError(f"there is no request {number}", where=name)
     found = request.answer
@@ -132,7 +133,7 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "plan": answer.plan,
         "target": _find_target(found),
         "run_id": _find_run_of(site, request),
-        "used": _find_use(site, request),
+        "used": _find_use(known, request),
         "use_key": make_use_key(request.id),
         "answer": answer,
         "may_act": login.may(Permission.OPERATOR, name),
@@ -152,13 +153,11 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
     return next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK and run.plan.why.endswith(named)), "")
 
 
-def _find_use(site: Site, plan: ActionRequest) -> ActionRequest | None:
+def _find_use(known: Iterable[ActionRequest], plan: ActionRequest) -> ActionRequest | None:
     """Return the rollback that was asked for by the form below a plan, None: nobody has pressed its button."""
-    if plan.act is not Act.PLAN:
-        return None
     end = f'"{make_use_key(plan.id)}"]'  # the key of a form is kept with whose it is, see `record_request`
-    asked = (each for each in list_requests(site.journal, plan.environment) if each.act is Act.ROLLBACK)
-    return next((each for each in asked if each.id > plan.id and each.key.endswith(end)), None)
+    asked = (each for each in known if each.act is Act.ROLLBACK and each.id > plan.id)
+    return next((each for each in asked if plan.act is Act.PLAN and each.key.endswith(end)), None)
 
 
 def make_use_key(plan: int) -> str:

@@ -153,7 +153,8 @@ def list_due(
 ) -> tuple[Job, ...]:
     """Return the jobs that are due, the one that waits longest first, so that none waits for ever.
 
-    A job is not due before those that it comes after were attempted once, by whichever worker or person.
+    A job is not due before those that it comes after were attempted once, by whichever worker or person; an attempt
+    that was stopped, as its worker ended, is none.
 
     Args:
         past: by environment and name of the job.
@@ -168,4 +169,4 @@ def list_due(
 
 def _is_its_turn(job: Job, past: Mapping[tuple[str, str], Past]) -> bool:
     known = (past.get((job.environment, name), Past()) for name in job.after)
-    return all(each.turn or each.well_at is not None for each in known)
+    return all(each.failures or each.well_at is not None for each in known)
