@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -97,8 +98,8 @@ def list_(shell: Shell, *, limit: int) -> None:
 
     journal = open_journal(shell)
     asked = shell.flags.environment
-    wanted = [run for run in journal.runs() if asked in {None, run.environment.partition("/")[0]}]
-    found = [(run, _find_end(journal, run)) for run in wanted[:limit]]
+    wanted = (run for run in journal.walk_runs() if asked in {None, run.environment.partition("/")[0]})
+    found = [(run, _find_end(journal, run)) for run in islice(wanted, limit)]
     out, now = shell.output, clock.now()
     several = len({run.environment for run, _ in found}) > 1
     head: tuple[str, ...] = ("RUN", "ENVIRONMENT", "STATE", "VERDICT", "STARTED", "WHY")

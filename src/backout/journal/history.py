@@ -165,6 +165,11 @@ class RunRecord:
         """How many steps have ended well."""
         return sum(step.done for step in self.steps)
 
+    @property
+    def results(self) -> dict[str, Json]:
+        """{action: what the (last) completed step of that action returned}."""
+        return {s.action: r.result for s, r in zip(self.plan.steps, self.steps, strict=True) if r.done}
+
     def doing(self) -> str:
         """Return what the run is at, for messages."""
         if self.blocked is not None:

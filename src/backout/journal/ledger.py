@@ -15,7 +15,7 @@ from backout.journal.rows import decode_event
 from backout.journal.store import Entry, Store, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from backout.journal.lease import Holder, Lease
     from backout.journal.people import People
@@ -38,6 +38,16 @@ _PAUSE = (
 def load(connection: Connection, run: str) -> RunRecord | None:
     """Return the run with exactly this id, or None."""
     return fold(decode_event(row) for row in connection.execute(_OF_RUN, (run,))).get(run)
+
+
+def load_all(connection: Connection, runs: Sequence[str]) -> list[RunRecord]:
+    """Return the runs with exactly these ids, in this order; those that there are not are left out."""
+    if not runs:
+        return []
+    places = ", ".join("?" * len(runs))
+    query = f"SELECT * FROM event WHERE run IN ({places}) AND kind <> 'step.progress' ORDER BY seq"  # noqa: S608
+    found = fold(decode_event(row) for row in connection.execute(query, runs))
+    return [found[run] for run in runs if run in found]
 
 
 def find_newest(connection: Connection, environment: str) -> RunRecord | None:

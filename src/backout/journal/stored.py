@@ -17,7 +17,7 @@ from backout.journal.requests import make_request
 from backout.journal.rows import JournalUnavailable, decode_json_object
 from backout.journal.sqlite_store import make_unreachable_error
 from backout.journal.store import Entry
-from backout.journal.stored_counts import StoredCounts
+from backout.journal.stored_runs import StoredRuns
 from backout.journal.worker_leases import read_guards
 from backout.model.approval import IN_A_FILE
 from backout.model.person import Delegation
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
 
 _NO_DELEGATION = Delegation()
 _PAGE = 500
-_NEWEST = "SELECT max(seq) FROM event WHERE run = ? AND kind <> 'step.progress'"
 _LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
 
 
-class StoredJournal(StoredCounts):
+class StoredJournal(StoredRuns):
     """The journal in a store, whose tables are made at the first write; for several threads, one drive at a time.
 
     Args:
@@ -69,14 +68,11 @@ class StoredJournal(StoredCounts):
         approvals: ApprovalRule | None = None,
         delegation: Delegation = _NO_DELEGATION,
     ) -> None:
-        super().__init__(store)
+        super().__init__(store, lease_ttl_s=lease_ttl_s, host=host)
         self._clock = clock
         self._locks = locks
-        self._ttl_s = lease_ttl_s
         self._stop = stop
-        self._host = host
         self._gate = Gate(approvals, delegation)
-        self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
 
     # --- Journal ----------------------------------------------------------------------------------------------------
 
@@ -192,26 +188,6 @@ class StoredJournal(StoredCounts):
 
     # --- Runs -------------------------------------------------------------------------------------------------------
 
-    def runs(self, environment: str | None = None) -> tuple[Run, ...]:
-        """Return all runs, newest first."""
-        condition, values = ("AND environment = ?", (environment,)) if environment is not None else ("", ())
-        query = f"SELECT run FROM event WHERE kind = 'run.submitted' {condition} ORDER BY seq DESC"  # noqa: S608
-        found = [self._load(str(row[0])) for row in self._store.rows(query, values)]
-        return tuple(self._as_run(record) for record in found if record is not None)
-
-    def find(self, run: str) -> Run | None:
-        """Return one run by id or unambiguous prefix. Raises UsageError naming the runs that an ambiguous one fits."""
-        record = self._find(run)
-        return self._as_run(record) if record else None
-
-    def result(self, run: str, action: str) -> Json:
-        """Return the recorded result of the run's last completed step of that action; None when there is none."""
-        record = self._recall(run)
-        if record is None:
-            return None
-        pairs = zip(record.plan.steps, record.steps, strict=True)
-        return next((r.result for s, r in reversed(list(pairs)) if s.action == action and r.done), None)
-
     def ask(self, run: str, what: str, *, actor: str, reason: str, on_behalf_of: str | None = None) -> None:
         """Record a request, see `journal.requests`.
 
@@ -270,30 +246,6 @@ class StoredJournal(StoredCounts):
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _load(self, run: str) -> RunRecord | None:
-        with self._store.reading() as connection:
-            return load(connection, run) if connection else None
-
-    def _find(self, run: str) -> RunRecord | None:
-        """Return the run of this id, or the only one whose id begins so; those are looked for among all runs."""
-        found = self._load(run) if run else None
-        if found is not None or not run:
-            return found
-        query = "SELECT run FROM event WHERE kind = 'run.submitted' AND substr(run, 1, ?) = ? ORDER BY seq"
-        ids = [str(row[0]) for row in self._store.rows(query, (len(run), run))]
-        if len(ids) > 1:
-            raise UsageError(f"{run!r} is not one run: it may be {', '.join(ids)}", hint="backout runs list")
-        return self._load(ids[0]) if ids else None
-
-    def _recall(self, run: str) -> RunRecord | None:
-        """Return the run as `_find` does; the one that was asked for last is read again only if it went on."""
-        newest, last = self._store.rows(_NEWEST, (run,)), self._recalled
-        if last is not None and last[0].id == run and last[1] == newest:
-            return last[0]
-        found = self._find(run)
-        self._recalled = (found, newest) if found is not None else None
-        return found
-
     def _existing(self, run: str) -> RunRecord:
         """Return the run, or the last one that it handed over to. Raises UsageError for an unknown one."""
         record = self._find(run)
@@ -303,18 +255,6 @@ class StoredJournal(StoredCounts):
             what = f"there is no run {run!r} in the journal"
             raise UsageError(what, where=self._store.place, hint="backout runs list")
         return record
-
-    def _as_run(self, record: RunRecord) -> Run:
-        with self._store.reading() as connection:
-            lease = leases.read(connection, record.environment) if connection else None
-            if connection is None or lease is None or lease.run != record.id or lease.holder is None:
-                return record.run("")
-            now = self._store.read_now(connection)
-        live = lease.is_live(self._me(), now)
-        return record.run(str(lease.holder) if live else "", lease.expires_at - self._ttl_s)
-
-    def _me(self) -> leases.Holder:
-        return leases.make_own_holder(self._host)
 
     def _take(self, lock: FileLock, environment: str) -> bool:
         """Return whether the lock was acquired; waits up to a second for a holder that is just leaving."""

@@ -140,11 +140,27 @@ class Journal(Protocol):
         ...
 
 
+class NumberedJournal(Journal, Protocol):
+    """A journal that says how far it goes."""
+
+    def find_newest(self) -> int:
+        """Return the place of the newest event, 0 where there is none. Raises JournalUnavailable."""
+        ...
+
+
 class Runs(Protocol):
     """The journal's runs, to read and to control."""
 
     def runs(self, environment: str | None = None) -> tuple[Run, ...]:
-        """Return all runs, newest first."""
+        """Return all runs, newest first: for those who need each of them, there may be thousands."""
+        ...
+
+    def walk_runs(self, environment: str | None = None) -> Iterator[Run]:
+        """Yield all runs, newest first; they are read as they are asked for."""
+        ...
+
+    def walk_history(self, environment: str | None = None) -> Iterator[tuple[Run, Mapping[str, Json]]]:
+        """Yield all runs, newest first, with {action: the result of the run's (last) completed step of that action}."""
         ...
 
     def find(self, run: str) -> Run | None:

@@ -20,7 +20,6 @@ from backout.report.incident.case import make_record as make_incident_record
 from backout.report.records import encode, make_envelope
 from backout.report.times import format_time
 from backout.runbook.incident.case import read_case
-from backout.runbook.incident.records import list_incidents
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
 from backout.web.forms import ask_of_run, record_request, write_remark
 from backout.web.openapi import make_document
@@ -196,8 +195,7 @@ class Api:
 
     def _read_incident(self, request: Request, login: Login) -> dict[str, object]:
         name, wanted = request.path_params["environment"], request.path_params["incident"]
-        journal = self._site.journal
-        found = next((each for each in list_incidents(journal, journal, name) if each.id == wanted), None)
+        found = next((each for each in self._site.incidents.list_incidents(name) if each.id == wanted), None)
         if found is None:
             raise ApiError(404, "there is no such incident")
         return make_incident_record(read_case(self._site.open_records(name, login.name), found))

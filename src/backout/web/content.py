@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
@@ -14,8 +15,8 @@ from backout.model.plan import PlanKind
 from backout.report.guard.run_end import describe_end
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
-from backout.runbook.incident.ends import read_end
-from backout.runbook.incident.records import list_incidents, tell_incident
+from backout.runbook.incident.ends import judge_end, read_end
+from backout.runbook.incident.records import tell_incident
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
@@ -30,7 +31,7 @@ from backout.web.sentences import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from backout.model.action_request import ActionRequest
     from backout.model.incident.case import Case
@@ -77,13 +78,13 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
     """Return the page of one environment: how it is, what may be done, its runs, incidents and requests."""
     now = site.clock.now()
     (view,) = site.read_views((name,))
-    known = site.journal.runs(name)
-    incidents = list_incidents(site.journal, site.journal, name)
+    newest = islice(site.journal.walk_history(name), MOST_RUNS)
+    incidents = site.incidents.list_incidents(name)
     requests = list_requests(site.journal, name)
     return {
         "card": Card(view, now),
-        "runs": [make_run_row(site, run) for run in known[:MOST_RUNS]],
-        "more_runs": max(0, len(known) - MOST_RUNS),
+        "runs": [make_run_row(site, run, results.get) for run, results in newest],
+        "more_runs": max(0, site.journal.count_runs(name) - MOST_RUNS),
         "incidents": [_make_incident_row(site, each) for each in incidents[:MOST_INCIDENTS]],
         "more_incidents": max(0, len(incidents) - MOST_INCIDENTS),
         "requests": [_make_request_row(each, now) for each in reversed(requests[-MOST_REQUESTS:])],
@@ -92,9 +93,14 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
     }
 
 
-def make_run_row(site: Site, run: Run) -> Content:
-    """Return one run of a list."""
-    end = read_end(site.journal, site.journal, run)
+def make_run_row(site: Site, run: Run, get_result: Callable[[str], Json] | None = None) -> Content:
+    """Return one run of a list.
+
+    Args:
+        get_result: see `judge_end`, None: it is read.
+    """
+    journal = site.journal
+    end = read_end(journal, journal, run) if get_result is None else judge_end(journal, run, get_result)
     row = {"run": run, "name": name_run(run), "state": name_state(run), "tone": _choose_tone(run, end)}
     return {**row, "end": describe_end(run, end)}
 
@@ -149,7 +155,7 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
     if request.act is not Act.ROLLBACK or request.taken_at is None:
         return ""
     named = name_asker(request)  # somebody else's rollback, or guard's, may have begun meanwhile
-    runs = (run for run in site.journal.runs(request.environment) if run.started_at >= request.taken_at)
+    runs = (run for run in site.journal.walk_runs(request.environment) if run.started_at >= request.taken_at)
     return next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK and run.plan.why.endswith(named)), "")
 
 
@@ -179,14 +185,14 @@ def show_run(site: Site, login: Login, name: str, run_id: str) -> Content:
     run = site.find_run(name, run_id)
     if run is None:
         raise UsageError(f"there is no run {run_id!r}", where=name)
-    incident = next((each for each in list_incidents(site.journal, site.journal, name) if run.id in each.runs), None)
+    incident = next((each for each in site.incidents.list_incidents(name) if run.id in each.runs), None)
     content = {**_show_case(site, login, name, incident), **_show_steps(site, login, name, run)}
     return {**content, "place": f"run/{name}/{run.id}"}
 
 
 def show_incident(site: Site, login: Login, name: str, incident_id: str) -> Content:
     """Return the page of an incident, with its newest run. Raises UsageError: there is none."""
-    known = list_incidents(site.journal, site.journal, name)
+    known = site.incidents.list_incidents(name)
     incident = next((each for each in known if each.id == incident_id or incident_id in each.runs), None)
     if incident is None:
         raise UsageError(f"there is no incident {incident_id!r}", where=name)

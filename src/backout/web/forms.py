@@ -18,7 +18,6 @@ from backout.model.incident import record
 from backout.model.incident.incident import RunState
 from backout.model.login import Permission
 from backout.runbook.incident.case import add_remark
-from backout.runbook.incident.records import list_incidents
 from backout.runbook.serve.action_requests import make_request
 from backout.runbook.serve.logins import SESSION_S
 from backout.web.pages import check_rights
@@ -236,9 +235,7 @@ def write_remark(site: Site, login: Login, environment: str, incident: str, form
         raise UsageError("a note needs a text", where="text")
     if len(text) > MOST_TEXT:
         raise UsageError(f"a text has at most {MOST_TEXT} characters", where="text")
-    found = next(
-        (each for each in list_incidents(site.journal, site.journal, environment) if each.id == incident), None
-    )
+    found = next((each for each in site.incidents.list_incidents(environment) if each.id == incident), None)
     if found is None:
         raise UsageError(f"there is no incident {incident!r}", where=environment)
     key = form.get("key", "").strip()[:MOST_KEY]

@@ -11,7 +11,6 @@ from backout.model.guard.signals import merge_latency, quantile_ms, sum_counts
 from backout.model.steps.guard import WatchStep
 from backout.report.guard.explain import make_record
 from backout.runbook.hindsight.explain import explain
-from backout.runbook.incident.records import list_incidents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,8 +110,7 @@ def _find_beginning(site: Site, run: Run) -> tuple[int, int | None]:
 def _list_related(site: Site, run: Run) -> list[Run]:
     """Return a run, and those of its incident: what a person did about a watch that only observed is seen, too."""
     name = run.environment.partition("/")[0]
-    known = list_incidents(site.journal, site.journal, name)
-    ids = next((each.runs for each in known if run.id in each.runs), ())
+    ids = next((each.runs for each in site.incidents.list_incidents(name) if run.id in each.runs), ())
     found = (site.find_run(name, each) for each in ids if each != run.id)
     return [run, *(each for each in found if each is not None)]
 

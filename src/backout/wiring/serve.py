@@ -14,6 +14,7 @@ from backout.model.login import PREFIX, Login
 from backout.providers.clock import SystemClock
 from backout.report.redact import MASK
 from backout.runbook.incident.case import IncidentRecords
+from backout.runbook.incident.incident_book import IncidentBook
 from backout.runbook.serve.logins import Logins
 from backout.runbook.serve.overviews import find_run, note_viewed, read_view
 from backout.wiring.helps import list_helps, make_commit_url
@@ -72,6 +73,7 @@ class Site:
 
     Attributes:
         journal: of all environments.
+        incidents: theirs.
         logins: who may use the pages.
         environments: their names, in the order of the file.
         person: who started it.
@@ -83,6 +85,7 @@ class Site:
         self.clock = SystemClock()
         self._open_journal = open_journals(config)
         self.journal = self._open_journal(replace(config, chosen=self.environments[0]))
+        self.incidents = IncidentBook(self.journal, self.journal)
         self.person = find_actor()
         self.actor = f"backout serve, {self.person}"
         role = config.settings.journal.pages_role or ""
@@ -124,7 +127,7 @@ class Site:
         workers = self.journal.read_workers()
         return tuple(
             read_view(
-                self.journal,
+                self.incidents,
                 self.journal,
                 self.journal,
                 name,

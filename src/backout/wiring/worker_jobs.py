@@ -107,7 +107,7 @@ class ConfiguredJobs:
 
     def is_run_under_way(self, environment: str) -> bool:
         """Return whether a run of the environment is being driven; one that was interrupted is not."""
-        newest = next(iter(self._journal.runs(environment)), None)
+        newest = next(self._journal.walk_runs(environment), None)
         return newest is not None and newest.state is RunState.RUNNING
 
     def start(self, job: Job) -> WorkerChild:

@@ -168,7 +168,7 @@ def _show(shell: Shell, tools: BackupTools, plan: object) -> int:
 def _find_unfinished(tools: BackupTools) -> Run | None:
     from backout.plan.backup import name_lane
 
-    newest = next(iter(tools.runs.runs(name_lane(tools.environment))), None)
+    newest = next(tools.runs.walk_runs(name_lane(tools.environment)), None)
     return None if newest is None or newest.state.is_over else newest
 
 

@@ -26,7 +26,7 @@ def refuse_meanwhile(config: Config) -> None:
     from backout.model.plan import PlanKind
     from backout.wiring.records import open_journal
 
-    newest = next(iter(open_journal(config).runs(config.name)), None)
+    newest = next(open_journal(config).walk_runs(config.name), None)
     mind_none = (PlanKind.GUARD, PlanKind.FORWARD)
     if newest is not None and not newest.state.is_over and newest.plan.kind not in mind_none:
         raise make_busy_error(newest)

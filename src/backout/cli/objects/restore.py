@@ -285,5 +285,5 @@ def _show(shell: Shell, tools: ObjectTools, plan: Plan, survey: object) -> int:
 def _find_unfinished(tools: ObjectTools) -> Run | None:
     from backout.plan.objects import name_lane
 
-    newest = next(iter(tools.runs.runs(name_lane(tools.environment))), None)
+    newest = next(tools.runs.walk_runs(name_lane(tools.environment)), None)
     return None if newest is None or newest.state.is_over else newest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from backout.cli.release.tools import MovedJobs, open_releases
@@ -41,7 +42,7 @@ def follow_jobs(shell: Shell, tools: Toolbox, pushed: PushedRelease) -> MovedJob
         return MovedJobs("", jobs.setup.withheld, again, 1)
     run = ""
     try:
-        for each in tools.runs.runs(name_lane(tools.environment))[:1]:
+        for each in islice(tools.runs.walk_runs(name_lane(tools.environment)), 1):
             if each.state is RunState.INTERRUPTED:  # of a release that was live before this one
                 tools.runs.ask(each.id, "abort", actor=tools.actor, reason=f"{pushed.release.id} is live by now")
         plan = plan_jobs(tools.environment, pushed.release.id, jobs.setup, tools.rollback.equivalents)

@@ -170,7 +170,7 @@ def list_waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) 
 
 def _find_open_watch(tools: Toolbox) -> Run:
     """Return the newest watch if it goes on or was held for a shift, and what it watched is live."""
-    run = next((r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)
+    run = next((r for r in tools.runs.walk_runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)
     why = "no deployment was watched here" if run is None else _explain_closed(tools, run)
     if run is None or why:
         raise Refused(

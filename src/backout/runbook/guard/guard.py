@@ -95,7 +95,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False, versi
     run_preflight(tools, for_s)
     await_version(tools, version)
     situation = observe_application(tools)
-    alone_s = measure_watch_gap_s(situation, tools.runs.runs(tools.environment), for_s)
+    alone_s = measure_watch_gap_s(situation, tools.runs.walk_runs(tools.environment), for_s)
     if alone_s is not None:
         tools.say(f"this deployment was not watched for its first {format_duration(alone_s)}")
         tell_watch_gap(tools, situation, alone_s)

@@ -117,7 +117,7 @@ def _is_unwatched(tools: Toolbox, live: Deployment, after: str) -> bool:
     """Whether what is live came after that deployment, and no guard of this journal watched it."""
     if live.id == after or is_made_by(live, RemarkKind.ROLLBACK):
         return False
-    watches = (run for run in tools.runs.runs(tools.environment) if not gave_way(tools.journal, run))
+    watches = (run for run in tools.runs.walk_runs(tools.environment) if not gave_way(tools.journal, run))
     plans = (run.plan for run in watches if run.plan.has(WatchStep))
     return all(plan.arguments(WatchStep).deployment != live.id for plan in plans)
 

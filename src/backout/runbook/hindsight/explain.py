@@ -30,7 +30,7 @@ def find_newest_watch(runs: Runs, environment: str | None) -> str:
     Raises:
         UsageError: there is none.
     """
-    for run in runs.runs(environment):
+    for run in runs.walk_runs(environment):
         if run.plan.has(WatchStep) and find_result(runs, run.id, WatchStep) is not None:
             return run.id
     raise UsageError("no watch has decided yet", where=environment or "", hint="backout runs list")

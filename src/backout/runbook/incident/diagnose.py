@@ -114,7 +114,7 @@ def _add_told(environment: str, answer: Diagnosis, told: tuple[str, ...]) -> Dia
 
 def _list_held_shifts(tools: Toolbox, version: str) -> tuple[str, ...]:
     """Return the shifts because of which the newest watch of a version did not call it healthy."""
-    watches = (run for run in tools.runs.runs(tools.environment) if run.plan.kind is PlanKind.GUARD)
+    watches = (run for run in tools.runs.walk_runs(tools.environment) if run.plan.kind is PlanKind.GUARD)
     newest = next((run for run in watches if run.plan.arguments(WatchStep).version == version), None)
     if newest is None:
         return ()

@@ -14,6 +14,8 @@ from backout.report.guard.run_end import find_end
 from backout.runbook.guard.held import list_holding_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.model.incident.incident import Run
     from backout.model.plan import Json
     from backout.ports import Journal, Runs
@@ -21,10 +23,19 @@ if TYPE_CHECKING:
 
 
 def read_end(journal: Journal, runs: Runs, run: Run) -> RunEnd:
-    """Return how a run ended, as far as it has; for a watch that was held, also what people accepted since."""
+    """Return how a run ended, see `judge_end`."""
+    return judge_end(journal, run, lambda action: runs.result(run.id, action))
+
+
+def judge_end(journal: Journal, run: Run, get_result: Callable[[str], Json]) -> RunEnd:
+    """Return how a run ended, as far as it has; for a watch that was held, also what people accepted since.
+
+    Args:
+        get_result: returns what the run's (last) completed step of an action recorded, None: there is none.
+    """
     actions = [step.action for step in run.plan.steps if step.action in ("watch", "conclude")]
     actions += [step.action for step in run.plan.steps if step.action.startswith("verify")]
-    results = {action: runs.result(run.id, action) for action in actions}
+    results = {action: get_result(action) for action in actions}
     end = find_end(run, results)
     holding = _list_holding(results.get("watch")) if end.action == "hold" else frozenset()
     if not holding:

@@ -6,6 +6,7 @@ Nothing here raises: a part that cannot be read becomes one sentence in the answ
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.analysis.history.going_back import Remembered, find_doubted, find_last_stable, list_ways_back
@@ -139,7 +140,7 @@ def _read_journal(
     seen: list[Known] = []
     failed: Mapping[str, FailedProof] = {}
     if runs is not None:
-        found = _read(lambda: runs.runs(sources.environment)[:_RUNS], JOURNAL, unread) or ()
+        found = _read(lambda: tuple(islice(runs.walk_runs(sources.environment), _RUNS)), JOURNAL, unread) or ()
         for run in found:
             seen += _read(lambda run=run: list(_list_seen(runs, run)), JOURNAL, unread) or []  # type: ignore[misc]
     kept = (

@@ -17,7 +17,7 @@ from backout.runbook.probing.failed_proofs import KIND
 from backout.runbook.toolbox import Late
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from backout.model.guard.signals import Counts
@@ -55,6 +55,14 @@ class NoJournal:
     def runs(self, environment: str | None = None) -> tuple[Run, ...]:
         """Return none."""
         return ()
+
+    def walk_runs(self, environment: str | None = None) -> Iterator[Run]:
+        """Yield none."""
+        return iter(())
+
+    def walk_history(self, environment: str | None = None) -> Iterator[tuple[Run, Mapping[str, Json]]]:
+        """Yield none."""
+        return iter(())
 
     def find(self, run: str) -> Run | None:
         """Return None."""

@@ -24,7 +24,7 @@ def find_open_incident(runs: Runs, environment: str) -> str:
     well; a watch that found its version bad and left it live. Not open: a repair that was verified, or that no one
     waited for; a watch that ended otherwise.
     """
-    for run in runs.runs(environment):
+    for run in runs.walk_runs(environment):
         is_open = _is_open(runs, run)
         if is_open is not None:
             return _find_first(runs, run).id if is_open else ""

@@ -9,18 +9,19 @@ from msgspec.structs import replace
 from backout.analysis.history.incidents import trace_incidents
 from backout.decoding import Undecodable, decode_values
 from backout.errors import UsageError
+from backout.model.guard.shift import ACCEPTED
 from backout.model.guard.verdict import Cause, Decision
 from backout.model.incident.incident import RunState
 from backout.model.incident.record import IncidentRecord, RunFacts
 from backout.model.plan import PlanKind
 from backout.report.database.comparison import SECOND_CHECKS
 from backout.report.incident.timeline import tell
-from backout.runbook.incident.ends import read_end
+from backout.runbook.incident.ends import judge_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from backout.model.incident.incident import Incident, Run
+    from backout.model.incident.incident import Event, Incident, Run
     from backout.model.plan import Json
     from backout.ports import Journal, Runs
 
@@ -38,17 +39,66 @@ _COMPARED: Final = (
     *(step.action for step in SECOND_CHECKS),
 )
 """The steps that show that a restore is as it was meant to be."""
+_PROGRESS: Final = "step.progress"
 _LANES: Final = ("", "/objects")
 """Runs on objects keep an environment of their own, so that they block nothing."""
 
 
 def list_incidents(journal: Journal, runs: Runs, environment: str) -> tuple[IncidentRecord, ...]:
     """Return the incidents of an environment, newest first. Raises BackoutError: the journal cannot be read."""
-    known = [run for lane in _LANES for run in runs.runs(environment + lane)]
-    by_id = {run.id: run for run in known}
-    facts = [_judge(journal, runs, run, by_id) for run in known if run.plan.kind in (PlanKind.GUARD, *_MENDING)]
-    events = journal.events(environment=environment, kind="incident.*")
-    return tuple(reversed(trace_incidents(environment, facts, events)))
+    return IncidentHistory(journal, runs, environment).list_incidents()
+
+
+class IncidentHistory:
+    """What the runs of one environment mean, and what people wrote; of one thread.
+
+    Args:
+        journal, runs: read at once; what is recorded later is handed over.
+
+    Raises:
+        BackoutError: the journal cannot be read.
+    """
+
+    def __init__(self, journal: Journal, runs: Runs, environment: str) -> None:
+        self._journal, self._runs, self._environment = journal, runs, environment
+        self._causes: dict[str, str] = {}
+        self._facts: dict[str, RunFacts] = {}
+        self._events: dict[int, Event] = {}
+        self._listed: tuple[IncidentRecord, ...] | None = None
+        self._lanes = frozenset(environment + lane for lane in _LANES)
+        for lane in self._lanes:
+            for run, results in runs.walk_history(lane):
+                self._take_run(run, results.get)
+        self._events = {event.seq: event for event in journal.events(environment=environment, kind="incident.*")}
+
+    def take(self, event: Event) -> bool:
+        """Take in what was recorded; return whether it can be: if not, the history has to be read anew.
+
+        Raises:
+            BackoutError: the journal cannot be read.
+        """
+        if event.environment not in self._lanes or event.kind == _PROGRESS:
+            return True
+        if event.kind.startswith("incident.") and event.environment == self._environment:
+            self._events[event.seq] = event
+        elif event.run:
+            run = self._runs.find(event.run)
+            if run is not None:
+                self._take_run(run, lambda action: self._runs.result(event.run, action))
+        self._listed = None
+        return event.kind != ACCEPTED  # which says something of watches that are over
+
+    def list_incidents(self) -> tuple[IncidentRecord, ...]:
+        """Return the incidents, newest first."""
+        if self._listed is None:
+            facts = (_link(fact, self._causes) for fact in self._facts.values())
+            self._listed = tuple(reversed(trace_incidents(self._environment, facts, self._events.values())))
+        return self._listed
+
+    def _take_run(self, run: Run, get_result: Callable[[str], Json]) -> None:
+        self._causes[run.id] = run.plan.cause
+        if run.plan.kind in (PlanKind.GUARD, *_MENDING):
+            self._facts[run.id] = _judge(self._journal, run, get_result)
 
 
 def choose_incident(found: Sequence[IncidentRecord], name: str | None, environment: str) -> IncidentRecord:
@@ -82,23 +132,28 @@ def tell_incident(journal: Journal, runs: Runs, found: IncidentRecord) -> Incide
     return tell(chain, [event for run in chain for event in journal.events(run=run.id)])
 
 
-def _judge(journal: Journal, runs: Runs, run: Run, known: dict[str, Run]) -> RunFacts:
-    chain = _trace(run, known)
+def _judge(journal: Journal, run: Run, get_result: Callable[[str], Json]) -> RunFacts:
+    """Return what a run means by itself, see `_link`."""
     if run.plan.kind is PlanKind.GUARD:
-        return _judge_watch(journal, runs, run, chain)
+        return _judge_watch(journal, run, get_result)
     actions = {step.action for step in run.plan.steps}
     changed_at = _find_change(journal, run)
     has_begun = changed_at is not None or (not run.state.is_over and bool(actions & set(_CHANGES)))
     opens = has_begun and not actions & _UNDOES and (run.plan.kind is not PlanKind.SECRETS or bool(run.plan.cause))
-    well = read_end(journal, runs, run).verified
+    well = judge_end(journal, run, get_result).verified
     if well is None and run.plan.kind is PlanKind.RECOVER and run.state is RunState.DONE:
         checked = [step for step in _COMPARED if step in actions]
-        well = bool(checked) and all(_is_as_meant(runs.result(run.id, step)) for step in checked)
+        well = bool(checked) and all(_is_as_meant(get_result(step)) for step in checked)
     well_at = (run.ended_at or run.started_at) if well else None
-    by = "guard" if chain[0] != run.id else run.actor or "unknown"
     is_of_data = run.plan.kind is PlanKind.RECOVER
-    began_at = run.started_at if has_begun else None
-    return RunFacts(run.id, chain, began_at, opens, well_at, by, started_at=run.started_at, is_of_data=is_of_data)
+    began_at, by = run.started_at if has_begun else None, run.actor or "unknown"
+    return RunFacts(run.id, (run.id,), began_at, opens, well_at, by, started_at=run.started_at, is_of_data=is_of_data)
+
+
+def _link(fact: RunFacts, causes: Mapping[str, str]) -> RunFacts:
+    """Return what a run means together with those that led to it."""
+    chain = _trace(fact.run, causes)
+    return fact if len(chain) == 1 else replace(fact, chain=chain, by="guard")
 
 
 def _is_as_meant(compared: Json) -> bool:
@@ -111,9 +166,9 @@ def _is_as_meant(compared: Json) -> bool:
     return not any(compared.get(name) for name in ("failed", "differs", "behind", "left"))
 
 
-def _judge_watch(journal: Journal, runs: Runs, run: Run, chain: tuple[str, ...]) -> RunFacts:
-    end = read_end(journal, runs, run)
-    watched = runs.result(run.id, "watch")
+def _judge_watch(journal: Journal, run: Run, get_result: Callable[[str], Json]) -> RunFacts:
+    end, chain = judge_end(journal, run, get_result), (run.id,)
+    watched = get_result("watch")
     decision = _read_decision(watched.get("decision") if isinstance(watched, dict) else None)
     ended_at = run.ended_at or run.started_at
     is_settled = end.verdict == "healthy" or (end.settled and end.verdict != "void")
@@ -141,10 +196,8 @@ def _find_change(journal: Journal, run: Run) -> float | None:
     return None
 
 
-def _trace(run: Run, known: dict[str, Run]) -> tuple[str, ...]:
-    chain = [run.id]
-    before = known.get(run.plan.cause)
-    while before is not None and before.id not in chain:
-        chain.insert(0, before.id)
-        before = known.get(before.plan.cause)
+def _trace(run: str, causes: Mapping[str, str]) -> tuple[str, ...]:
+    chain = [run]
+    while (before := causes[chain[0]]) in causes and before not in chain:
+        chain.insert(0, before)
     return tuple(chain)

@@ -42,7 +42,7 @@ def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
         UsageError: there is none.
         BackoutError: as `plan_undo_of`.
     """
-    runs = tools.runs.runs(name_lane(tools.environment))
+    runs = tools.runs.walk_runs(name_lane(tools.environment))
     begun = (each for each in runs if each.plan.has(RestoreObjectsStep) and has_begun(tools, each))
     wanted = (each for each in begun if (each.id.startswith(run) if run else not _is_broken_off(each)))
     found = next(wanted, None)

@@ -189,8 +189,8 @@ class Monitor:
 
 def _find_run(tools: Toolbox) -> RunSight | None:
     """Return the run that is under way here, a watch of guard as well as a rollback."""
-    run = next((each for each in tools.runs.runs(tools.environment)[:1] if not each.state.is_over), None)
-    if run is None:
+    run = next(tools.runs.walk_runs(tools.environment), None)
+    if run is None or run.state.is_over:
         return None
     steps = run.plan.steps
     title = steps[run.steps_done].title if run.steps_done < len(steps) else ""

@@ -248,7 +248,7 @@ def _plan_objects(tools: RecoverTools, moment: _Moment) -> Plan:
     """Return the plan of the objects. Raises Busy: a restore of them is unfinished."""
     objects = tools.objects
     assert objects is not None
-    newest = next(iter(objects.runs.runs(name_lane(objects.environment))), None)
+    newest = next(objects.runs.walk_runs(name_lane(objects.environment)), None)
     if newest is not None and not newest.state.is_over:
         raise Busy(
             f"run {newest.id} restores objects and is unfinished",

@@ -90,7 +90,7 @@ def is_meant_again(tools: Toolbox, run: Run, within_s: float = AGAIN_S) -> bool:
 
 def _is_found_bad(tools: Toolbox, live: Deployment, version: str) -> bool:
     """Whether a watch of the live version, since it went live, found it bad."""
-    for run in tools.runs.runs(tools.environment):
+    for run in tools.runs.walk_runs(tools.environment):
         if run.started_at < live.created_at:
             break
         watched = _find_watch_result(tools, run, version)

@@ -26,7 +26,7 @@ ASIDE_S, POLL_S = 4.0, 0.1
 
 def find_keeper(runs: Runs, environment: str) -> Run | None:
     """Return the run that keeps an environment, or None when it is free."""
-    newest = next(iter(runs.runs(environment)), None)
+    newest = next(runs.walk_runs(environment), None)
     return None if newest is None or newest.state.is_over else newest
 
 

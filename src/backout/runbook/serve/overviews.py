@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import UsageError
 from backout.model.value import Value
-from backout.runbook.incident.records import list_incidents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Run
     from backout.model.incident.record import IncidentRecord
     from backout.model.plan import Json
-    from backout.ports import Checkpoints, Journal, Runs
+    from backout.ports import Checkpoints, Runs
+    from backout.runbook.incident.incident_book import IncidentBook
 
 _RUN: Final = "status"
 _VIEWED: Final = "viewed"
@@ -103,16 +103,14 @@ def read_viewed(checkpoints: Checkpoints) -> dict[str, float]:
 
 
 def read_view(
-    journal: Journal, runs: Runs, checkpoints: Checkpoints, environment: str, *, worker: str, protected: bool
+    book: IncidentBook, runs: Runs, checkpoints: Checkpoints, environment: str, *, worker: str, protected: bool
 ) -> EnvironmentView:
     """Return what a page shows of an environment. Raises BackoutError: the journal cannot be read."""
-    known = runs.runs(environment)
-    incidents = list_incidents(journal, runs, environment)
     return EnvironmentView(
         environment,
         protected,
         read_kept_status(checkpoints, environment),
         worker,
-        known[0] if known else None,
-        next((each for each in incidents if each.resolved_at is None), None),
+        next(runs.walk_runs(environment), None),
+        next((each for each in book.list_incidents(environment) if each.resolved_at is None), None),
     )

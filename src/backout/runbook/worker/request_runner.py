@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import BackoutError
 from backout.model.action_request import EVERY_KIND, Act, ActionRequest, RequestState, name_asker
-from backout.ports import Journal
 from backout.runbook.serve.action_requests import FollowedRequests, describe_state, end_request, take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from backout.model.plan import Json
-    from backout.ports import Clock
+    from backout.ports import Clock, NumberedJournal
 
 LOOK_EVERY_S: Final = 0.5
 """How often a worker looks for requests: a person waits for it."""
@@ -66,14 +65,6 @@ def make_words(request: ActionRequest) -> tuple[str, ...]:
         Act.RESUME: ("runs", "resume", "-m", why, *target),
         Act.UNDO: ("runs", "undo", "-m", why, *confirmed, *target),
     }[request.act]
-
-
-class NumberedJournal(Journal, Protocol):
-    """A journal that says how far it goes."""
-
-    def find_newest(self) -> int:
-        """Return the place of the newest event, 0 where there is none. Raises JournalUnavailable."""
-        ...
 
 
 class RequestRunner:
