@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
 import msgspec
 
@@ -24,7 +24,7 @@ from backout.model.clock import to_utc
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.ports.journal_link import Connection
 
@@ -176,16 +176,38 @@ def read_all(connection: Connection, prefix: str) -> list[Lease]:
     return [_decode(row) for row in connection.execute(query, (len(prefix), prefix)).fetchall()]
 
 
-def extend_all(connection: Connection, prefix: str, host: str, expires_at: float) -> None:
-    """Move the expiry of all leases that a process holds whose environment's name begins so.
+class LeaseRow(NamedTuple):
+    """What a worker reads of each lease, once a second: with many of them the rest is most of the work."""
+
+    name: str
+    fence: int
+    run: str
+    host: str
+    expires: float
+
+
+def read_rows(connection: Connection, prefixes: Sequence[str]) -> list[LeaseRow]:
+    """Return the leases whose environment's name begins with one of these, as far as a worker needs them."""
+    condition, values = _write_condition(prefixes)
+    query = f"SELECT environment, fence, run, host, expires_at FROM lease WHERE {condition}"  # noqa: S608
+    rows: list[LeaseRow] = decode_columns(connection.execute(query, values).fetchall(), list[LeaseRow], "the leases")
+    return rows
+
+
+def extend_all(connection: Connection, prefixes: Sequence[str], host: str, expires_at: float) -> None:
+    """Move the expiry of all leases that a process holds whose environment's name begins with one of these.
 
     Args:
         host: a name that only that process has.
     """
-    connection.execute(
-        "UPDATE lease SET expires_at = ? WHERE host = ? AND substr(environment, 1, ?) = ?",
-        (expires_at, host, len(prefix), prefix),
-    )
+    condition, values = _write_condition(prefixes)
+    query = f"UPDATE lease SET expires_at = ? WHERE host = ? AND ({condition})"  # noqa: S608
+    connection.execute(query, (expires_at, host, *values))
+
+
+def _write_condition(prefixes: Sequence[str]) -> tuple[str, list[object]]:
+    condition = " OR ".join(["substr(environment, 1, ?) = ?"] * len(prefixes))
+    return condition, [value for prefix in prefixes for value in (len(prefix), prefix)]
 
 
 def _decode(row: object) -> Lease:

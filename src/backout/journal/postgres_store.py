@@ -17,24 +17,26 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from backout.journal import postgres_schema as schema
 from backout.journal.chain import COLUMNS, ChainReport, check
-from backout.journal.postgres_errors import explain, quote
+from backout.journal.postgres_errors import explain
+from backout.journal.postgres_tables import make_tables
 from backout.journal.rows import JournalUnavailable, decode_columns, reading
 from backout.journal.store import Roles, Store, Transaction, make_newer_error, read_head
 from backout.model.value import Value
 from backout.ports.journal_link import LinkError, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from backout.journal.chain import WrittenRow
     from backout.journal.store import Head, Mask
     from backout.model.incident.incident import Event
     from backout.ports.journal_link import Connection, JournalLink
 
+T = TypeVar("T")
 # The time is asked for outside of the part that waits for the lock.
 _LOCK: Final = (
     "WITH locked AS MATERIALIZED (SELECT seq, hash, moving FROM backout.head FOR UPDATE) SELECT seq, hash,"
@@ -49,14 +51,6 @@ _NOW: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _TIMELINE: Final = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 _FENCES: Final = 32
 """Bits of a fence's number that count within a time line."""
-_MAKING: Final = "SELECT pg_advisory_xact_lock(7306357456645743973)"
-"""A lock of the transaction's own, of whoever makes or migrates the tables; the number is ours alone."""
-_TABLES: Final = "SELECT count(*) FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = ?)"
-# Read as rows: `to_regclass` may answer from before a lock that was waited for.
-_HAS_VERSION: Final = (
-    "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = 'backout' AND c.relname = 'schema_version')"
-)
 _PAGE: Final = 2000
 _SETTLES_S: Final = 12.0
 """How long it is asked whether a commit happened whose answer was lost: a server that crashed is back by then, and one
@@ -159,6 +153,19 @@ class PostgresStore(Store):
             finally:
                 self._end()
 
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, see `Store.rows`; in one exchange with the server, where the tables are ours."""
+        with self._mutex, self.explaining():
+            if not self._in_transaction:
+                try:
+                    first, found = self._ask(lambda: self._link.read(_LOOK, query, values))
+                    if self._read_start(first)[1] == schema.VERSION:
+                        return found
+                except LinkError as error:
+                    if error.trouble in (Trouble.NOT_REACHED, Trouble.WAITED):
+                        raise
+            return super().rows(query, values)  # step by step: what is missing is made first, or told
+
     def read_now(self, connection: Connection) -> float:
         """Return the server's time."""
         return float(connection.execute(_NOW).fetchone()[0] if self._now is None else self._now())
@@ -257,13 +264,13 @@ class PostgresStore(Store):
         """Begin a transaction, the tables made or migrated; None when there are none and they are not to be made."""
         for _ in range(3):
             try:
-                row = self._ask(question, snapshot=snapshot)
+                row = self._ask(lambda: self._link.begin(question, snapshot=snapshot))
             except LinkError as error:
                 if error.trouble is not Trouble.ABSENT:
                     raise
                 if not makes:
                     return None
-                self._make_tables()
+                make_tables(self._link, self._before_making)
                 continue
             self._in_transaction = True
             try:
@@ -274,15 +281,15 @@ class PostgresStore(Store):
             if version == schema.VERSION:
                 return start
             self._end()
-            self._make_tables()
+            make_tables(self._link, self._before_making)
         raise JournalUnavailable("the journal's tables cannot be made", where=self.place)
 
-    def _ask(self, question: str, *, snapshot: bool) -> object:
-        """Begin a transaction with a question; a server that is away is waited for, once: nothing is under way yet."""
+    def _ask(self, ask: Callable[[], T]) -> T:
+        """Return what is asked for in a new transaction; a server that is away is waited for, once."""
         until = time.monotonic() + (self._patience_s if self._has_answered else 0.0)
         while True:
             try:
-                row = self._link.begin(question, snapshot=snapshot)
+                found = ask()
             except LinkError as error:
                 self._link.rollback()
                 if error.trouble is not Trouble.NOT_REACHED or time.monotonic() > until:
@@ -291,7 +298,7 @@ class PostgresStore(Store):
                 time.sleep(_POLL_S)
             else:
                 self._has_answered = True
-                return row
+                return found
 
     def _read_start(self, row: object) -> tuple[_Start, int]:
         """Return what a transaction begins with, and the version of the tables. Raises JournalUnavailable."""
@@ -341,46 +348,6 @@ class PostgresStore(Store):
                 return row is not None and row[0] == event.hash
             finally:
                 self._link.rollback()
-
-    # --- tables -----------------------------------------------------------------------------------------------------
-
-    def _make_tables(self) -> None:
-        """Make the tables, or bring them to the version that this backout knows; several processes may try at once."""
-        try:
-            (known,) = self._link.begin(_HAS_VERSION)
-            self._link.rollback()  # what is asked next may take longer than a transaction may be silent
-            if not known:
-                self._before_making()
-            self._link.begin(_MAKING)
-            (known,) = self._link.execute(_HAS_VERSION).fetchone()
-            if not known:
-                (foreign,) = self._link.execute(_TABLES, (schema.SCHEMA,)).fetchone()
-                if foreign:
-                    raise JournalUnavailable(
-                        f"the schema {schema.SCHEMA} of the database is another program's; nothing was changed",
-                        where=self.place,
-                        hint="make a database of its own for the journal",
-                    )
-                for statement in schema.FOUNDATION:
-                    self._link.execute(statement)
-            (version,) = self._link.execute("SELECT COALESCE(max(version), 0) FROM backout.schema_version").fetchone()
-            for number in range(version, schema.VERSION):
-                for statement in schema.MIGRATIONS[number]:
-                    self._link.execute(statement)
-                made = "INSERT INTO backout.schema_version VALUES (?, extract(epoch FROM clock_timestamp()))"
-                self._link.execute(made, (number + 1,))
-            self._link.commit()
-        except LinkError as error:
-            if error.trouble is Trouble.DENIED:
-                raise JournalUnavailable(
-                    f"the journal's role may not make its tables{quote(error.said)}",
-                    where=self.place,
-                    hint="have its owner type a command once, with a role that may create in the database; see"
-                    " docs/team.md",
-                ) from error
-            raise
-        finally:
-            self._link.rollback()
 
     def _explain(self, error: Exception) -> JournalUnavailable | None:
         return explain(error, self.place) if isinstance(error, LinkError) else None

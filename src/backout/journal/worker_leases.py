@@ -8,6 +8,7 @@ Each worker has a seat, too, which is nothing but a lease that it renews: the se
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -64,20 +65,18 @@ class WorkerLeases:
             self._sit_down()
         with self._store.write("worker leases", chained=False) as transaction:
             connection, now = transaction.connection, transaction.now
-            for prefix in (_SEAT, _GUARD):
-                leases.extend_all(connection, prefix, self._me.host, now + self._ttl_s)
-            seats, guards = leases.read_all(connection, _SEAT), leases.read_all(connection, _GUARD)
-        live = {each.environment.removeprefix(_GUARD): each for each in guards if _is_held(each, now)}
-        own = {name: each.fence for name, each in live.items() if _is_of(each, self._me)}
+            leases.extend_all(connection, (_SEAT, _GUARD), self._me.host, now + self._ttl_s)
+            found = [each for each in leases.read_rows(connection, (_SEAT, _GUARD)) if each.host and now < each.expires]
+        live = {each.name.removeprefix(_GUARD): each for each in found if each.name.startswith(_GUARD)}
+        own = {name: each.fence for name, each in live.items() if each.host == self._me.host}
         lost = tuple(name for name, each in self._held.items() if own.get(name) != each.fence)
         self._held = {name: each for name, each in self._held.items() if name not in lost}
-        seats = [each for each in seats if _is_held(each, now)]
-        if not any(_is_of(seat, self._me) for seat in seats):
+        seats = [each for each in found if each.name.startswith(_SEAT)]
+        if not any(seat.host == self._me.host for seat in seats):
             self._seat = None  # another one sits there; a new seat is taken next time
+        counts = Counter(each.host for each in live.values())
         others = {
-            seat.environment: sum(_is_of(each, seat.holder) for each in live.values())
-            for seat in seats
-            if seat.run == self._group and not _is_of(seat, self._me)
+            seat.name: counts[seat.host] for seat in seats if seat.run == self._group and seat.host != self._me.host
         }
         free = tuple(name for name in self._environments if name not in live)
         return Shared(frozenset(self._held), lost, free, others)
@@ -176,7 +175,3 @@ def read_guards(store: Store) -> dict[str, str]:
 
 def _is_held(lease: Lease | None, now: float) -> bool:
     return lease is not None and lease.holder is not None and now < lease.expires_at
-
-
-def _is_of(lease: Lease | None, holder: Holder | None) -> bool:
-    return lease is not None and lease.holder is not None and holder is not None and lease.holder.same_process(holder)

@@ -99,6 +99,14 @@ class JournalLink(Connection, Protocol):
         """
         ...
 
+    def read(self, question: str, statement: str, values: Sequence[Any] = (), /) -> tuple[Any, list[Any]]:
+        """Ask a question and run a statement that only reads, in a transaction of their own and a single exchange.
+
+        Returns:
+            The first row of the answer to the question, and all rows of the statement.
+        """
+        ...
+
     def commit(self) -> None:
         """Commit; NOT_REACHED says that it is not known whether it was."""
         ...

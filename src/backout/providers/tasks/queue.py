@@ -39,7 +39,7 @@ _HEARTBEAT_S: Final = 2.0
 _STALLED_S: Final = 10.0
 _RETRY_EVERY_S: Final = 5.0
 _POLLING_S: Final = 2.0
-"""Only an inserted job is notified; one that is tried again is found by polling."""
+"""How soon a job is found; who is done with one looks for the next at once."""
 _LOOK_S: Final = 1.0
 """How often it is asked whether to stop; each time wakes the thread, also of a worker with nothing to do."""
 _CONNECTS_S: Final = 10.0
@@ -129,6 +129,7 @@ async def _work(app: procrastinate.App, stop: threading.Event, say: Callable[[st
             concurrency=1,
             install_signal_handlers=False,
             fetch_job_polling_interval=_POLLING_S,
+            listen_notify=False,  # psycopg wakes ten times a second for it; a restore can wait for two seconds
             update_heartbeat_interval=_HEARTBEAT_S,
             stalled_worker_timeout=_STALLED_S,
             delete_jobs="always",

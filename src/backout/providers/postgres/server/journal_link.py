@@ -11,7 +11,7 @@ Source: PostgreSQL 18, "Client Connection Defaults" (`statement_timeout`, `idle_
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from backout.errors import AuthError
 from backout.ports.journal_link import LinkError, Trouble
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+T = TypeVar("T")
 _SEARCH_PATH: Final = "pg_catalog, backout, pg_temp"
 _SILENT_S: Final = 5.0
 """How long a transaction may do nothing: its process was stopped, or the network between was cut."""
@@ -107,23 +108,38 @@ class PostgresLink:
 
     def begin(self, question: str, *, snapshot: bool = False) -> Any:
         """Begin a transaction and ask, see `JournalLink.begin`."""
-        was_open = self._connection is not None
         level = "REPEATABLE READ READ ONLY" if snapshot else "READ COMMITTED"
         text = f"BEGIN ISOLATION LEVEL {level}; {self._pins}; {_DURABLE}; {question}"
+        return self._ask(lambda connection: connection.execute(text.encode()).set_result(-1).fetchone())
+
+    def read(self, question: str, statement: str, values: Sequence[Any] = (), /) -> tuple[Any, list[Any]]:
+        """Ask and read in a single exchange, see `JournalLink.read`."""
+        import psycopg
+
+        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; {self._pins}; {_DURABLE}; {question}"
+
+        def ask(connection: psycopg.Connection[Any]) -> tuple[Any, list[Any]]:
+            asked = _translate(statement, values)
+            if values:  # several statements at once take no values beside them
+                asked = psycopg.ClientCursor(connection).mogrify(asked, values).encode()
+            cursor = connection.execute(b"%s; %s; ROLLBACK" % (begin.encode(), asked))
+            rows = cursor.set_result(-2).fetchall()
+            return cursor.set_result(-3).fetchone(), rows
+
+        return self._ask(ask)
+
+    def _ask(self, ask: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Return what is asked for at the beginning of a transaction, on a new connection where the old one is cut."""
+        was_open = self._connection is not None
         try:
-            return self._ask(text)
+            with self._explaining() as connection:
+                return ask(connection)
         except LinkError as error:
             if not was_open or error.trouble is not Trouble.NOT_REACHED:
                 raise
         self.close()  # it was cut while nothing was under way
-        return self._ask(text)
-
-    def _ask(self, text: str) -> Any:
         with self._explaining() as connection:
-            cursor = connection.execute(text.encode())
-            while cursor.nextset():
-                pass
-            return cursor.fetchone()
+            return ask(connection)
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
         """Run a statement in the transaction. Raises LinkError."""
