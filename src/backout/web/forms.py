@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,6 +20,7 @@ from backout.model.login import Permission
 from backout.runbook.incident.case import add_remark
 from backout.runbook.serve.action_requests import make_request
 from backout.runbook.serve.logins import SESSION_S
+from backout.web.led_back import forget_asked, keep_asked, keep_path, read_asked
 from backout.web.pages import check_rights
 
 if TYPE_CHECKING:
@@ -55,16 +56,26 @@ class Forms:
         self._site, self._sessions, self._pages, self._tries = site, sessions, pages, tries
 
     async def show_login(self, request: Request) -> Response:
-        """Show the form that a one-time URL leads to: nothing is used up until it is sent."""
+        """Show the form that a one-time URL leads to: nothing is used up until it is sent.
+
+        Without such a URL it is kept which page was asked for: the URL that is made meanwhile knows nothing of it.
+        """
         offer, why = request.query_params.get("offer", "")[:200], ""
         if offer and not await run_in_threadpool(self._site.logins.is_offered, offer):
             offer, why = "", "There is no such login, or it is too old."
-        return self._show(request, offer=offer, next=_choose_next(request), why=why)
+        asked = keep_path(request.query_params.get("next", "/"))
+        if asked == "/":
+            return self._show(request, offer=offer, why=why)
+        answer = self._show(request, offer=offer, next=asked, why=why)
+        if not offer:
+            keep_asked(answer, self._sessions, asked)
+        return answer
 
     def _show(self, request: Request, status: int = 200, **found: str) -> Response:
-        """Show the page of the login."""
+        """Show the page of the login, which leads on to the page that was asked for."""
         origin = f"{'https' if self._sessions.secure else 'http'}://{request.headers.get('host', '')}"
-        return self._pages.render("login", None, {"offer": "", "next": "/", "origin": origin, **found}, status)
+        shown = {"offer": "", "next": read_asked(request, self._sessions), "origin": origin, **found}
+        return self._pages.render("login", None, shown, status)
 
     async def login(self, request: Request) -> Response:
         """Begin a session, by the secret of a one-time URL."""
@@ -76,7 +87,8 @@ class Forms:
             secret, _login = await run_in_threadpool(self._site.logins.use_offer, form.get("offer", ""))
         except Refused as error:
             return self._show(request, 403, why=f"{error.what}.")
-        answer = RedirectResponse(_keep_path(form.get("next", "/")), 303)
+        answer = RedirectResponse(keep_path(form.get("next", "/")), 303)
+        forget_asked(request, answer, self._sessions)
         answer.set_cookie(
             self._sessions.cookie,
             secret,
@@ -138,7 +150,7 @@ class Forms:
         login = await self._find(request, name, Permission.OPERATOR)
         form = await _read_form(request)
         await run_in_threadpool(write_remark, self._site, login, name, incident, form)
-        return RedirectResponse(_keep_path(form.get("next") or f"/env/{name}/incident/{incident}"), 303)
+        return RedirectResponse(keep_path(form.get("next") or f"/env/{name}/incident/{incident}"), 303)
 
     async def _find(self, request: Request, environment: str, needed: Permission) -> Login:
         login = await self._pages.find_login(request)
@@ -275,19 +287,3 @@ async def _read_form(request: Request) -> Mapping[str, str]:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
     except ValueError:
         raise HTTPException(400, "that is no form") from None
-
-
-def _choose_next(request: Request) -> str:
-    return _keep_path(request.query_params.get("next", "/"))
-
-
-def _keep_path(address: str) -> str:
-    """Return a path of ours, "/" for anything that leads elsewhere."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:  # `//[`
-        return "/"
-    is_ours = (
-        not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))
-    )
-    return address if is_ours else "/"

@@ -53,8 +53,10 @@ class Sessions:
     """Finds the login of a request.
 
     Args:
-        cookie: its name.
         check_oidc: returns the login of a pipeline's token, None: it is not one that is trusted; None: none is.
+
+    Attributes:
+        cookie: the name of the one with the session; `asked_cookie` of the one with the page that was asked for.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Sessions:
         self._logins, self._proxy, self._check_oidc = logins, proxy, check_oidc
         self.secure = secure
         self.cookie = "__Host-backout" if secure else "backout"
+        self.asked_cookie = f"{self.cookie}-asked"
 
     def find(self, request: Request) -> Login | None:
         """Return the login of a request, None: it has none that counts. Raises BackoutError: that is not known."""
