@@ -231,6 +231,25 @@ def test_nothing_is_asked_for_by_accident(night: Night, *, scripts: bool) -> Non
         assert night.count_requests() == before + 1
 
 
+@BOTH
+def test_a_field_for_the_name_says_what_to_type(night: Night, *, scripts: bool) -> None:
+    """Where a browser refuses another name; blanks that a phone's keyboard adds are none of it."""
+    with night.look(scripts=scripts) as page:
+        page.goto("/env/production/hold")
+        field, button = page.get_by_label("to confirm").first, page.get_by_role("button", name="Hold production")
+        page.get_by_label("Why").first.fill("nobody touches it")
+        assert field.get_attribute("title") == "Type production, the name of the environment."
+        for typed, is_refused in (("prod", True), (" production ", False), ("production", False)):
+            field.fill(typed)
+            if is_refused:
+                button.click()
+                assert field.evaluate("(each) => each.validity.valid") is False
+                if scripts:
+                    assert field.evaluate("(each) => each.validationMessage") == field.get_attribute("title")
+            else:
+                assert field.evaluate("(each) => each.validity.valid") is True, typed
+
+
 def test_a_wrong_name_is_refused_by_the_server_as_well(night: Night) -> None:
     before = night.count_requests()
     with night.look() as page:

@@ -58,6 +58,12 @@ document.addEventListener("submit", (event) => {
   }
   form.dataset.sent = "yes";
 });
+
+// A browser's own words for a field name no format: with these it says what to type.
+document.addEventListener("invalid", (event) => {
+  if (event.target.validity.patternMismatch) event.target.setCustomValidity(event.target.title);
+}, true);
+document.addEventListener("input", (event) => event.target.setCustomValidity(""));
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 function readColor(name) {
