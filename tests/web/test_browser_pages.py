@@ -205,6 +205,21 @@ def test_a_note_and_who_takes_care_are_written_once(night: Night, *, scripts: bo
 
 
 @BOTH
+def test_a_note_keeps_its_lines(night: Night, *, scripts: bool) -> None:
+    """As they were typed, with what a line begins with; and what looks like an element stays text."""
+    text = f"tried, {scripts}:\n  1. a restart\n  2. <br> a new key"
+    words = ("incident", "open", f"lines {scripts}", "-e", "staging", "--no-input")
+    subprocess.run([PROGRAM, *words], cwd=night.story.path.parent, check=True, capture_output=True)
+    incident = list_incidents(night.journal, night.journal, "staging")[0]
+    with night.look(scripts=scripts) as page:
+        page.goto(f"/env/staging/incident/{incident.id}")
+        page.get_by_label("Note, with your name").fill(text)
+        page.get_by_role("button", name="Add the note").click()
+        page.get_by_text("tried, ").first.wait_for()
+        assert text in page.locator("#live").inner_text()
+
+
+@BOTH
 def test_nothing_is_asked_for_by_accident(night: Night, *, scripts: bool) -> None:
     """Two pages, a reason and the name have to be there; a double click asks once, and going back asks nothing."""
     before = night.count_requests()
