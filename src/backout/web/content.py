@@ -12,7 +12,6 @@ from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
 from backout.model.login import Permission
 from backout.model.plan import PlanKind
-from backout.report.guard.run_end import describe_end
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
@@ -25,6 +24,7 @@ from backout.web.sentences import (
     name_request,
     name_run,
     name_state,
+    tell_end,
     tell_what_happened,
     tell_what_is_next,
     tell_what_was_done,
@@ -101,8 +101,8 @@ def make_run_row(site: Site, run: Run, get_result: Callable[[str], Json] | None 
     """
     journal = site.journal
     end = read_end(journal, journal, run) if get_result is None else judge_end(journal, run, get_result)
-    row = {"run": run, "name": name_run(run), "state": name_state(run), "tone": _choose_tone(run, end)}
-    return {**row, "end": describe_end(run, end)}
+    row = {"run": run, "name": name_run(run), "state": name_state(run, end), "tone": _choose_tone(run, end)}
+    return {**row, "end": tell_end(run, end)}
 
 
 def _make_incident_row(site: Site, found: IncidentRecord) -> Content:
@@ -112,6 +112,8 @@ def _make_incident_row(site: Site, found: IncidentRecord) -> Content:
 
 def _choose_tone(run: Run, end: RunEnd) -> str:
     """Return how a run is marked: one that ended well may have found something bad."""
+    if run.state is RunState.DONE and end.accepted and end.settled:
+        return "good"
     if run.state is RunState.DONE and (end.verdict == Verdict.REGRESSED or end.verified is False):
         return "bad"
     if run.state is RunState.DONE and end.verdict in (Verdict.INCONCLUSIVE, Verdict.UNMEASURED):
@@ -273,10 +275,10 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
     return {
         "run": run,
         "name": name_run(run),
-        "state": name_state(run),
+        "state": name_state(run, end),
         "tone": _choose_tone(run, end),
         "end": end,
-        "end_words": describe_end(run, end),
+        "end_words": tell_end(run, end),
         "steps": _list_steps(run, events),
         "watches": run.plan.kind in (PlanKind.GUARD, PlanKind.ROLLBACK) or bool(run.plan.cause),
         "evidence": _list_evidence(site, run),

@@ -8,11 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.model.action_request import Act
+from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.report.guard.run_end import describe_end
 from backout.report.times import format_clock, format_day, format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backout.model.action_request import ActionRequest
     from backout.model.incident.case import Case
     from backout.model.incident.incident import Incident, Run
@@ -39,6 +43,12 @@ _ACTS: Final = {
     Act.RESUME: "Resuming of a run",
     Act.UNDO: "Taking back of a recovery",
 }
+_FOUND: Final[Mapping[str, str]] = {
+    Verdict.REGRESSED: "found bad",
+    Verdict.INCONCLUSIVE: "undecided",
+    Verdict.UNMEASURED: "not measured",
+}
+"""What a watch found, in the place of its state: that it is done says nothing of that."""
 _HALTED: Final = {
     RunState.WAITING: "waits for an approval",
     RunState.PAUSED: "is paused",
@@ -76,13 +86,27 @@ def tell_what_happened(case: Case) -> str:
     return _end_sentence(case.title[:1].upper() + case.title[1:])
 
 
-def name_state(run: Run) -> str:
-    """Return the state of a run in words: one that was approved and that nobody has had go on was not interrupted."""
-    return "approved, not begun" if _is_approved_only(run) else str(run.state)
+def name_state(run: Run, end: RunEnd) -> str:
+    """Return the state of a run in words: of one that is over, what it found, where that is not good.
+
+    One that was approved and that nobody has had go on was not interrupted.
+    """
+    if _is_approved_only(run):
+        return "approved, not begun"
+    if run.state is not RunState.DONE:
+        return str(run.state)
+    if end.accepted and end.settled:
+        return "accepted"
+    return "not well" if end.verified is False else _FOUND.get(end.verdict, str(run.state))
 
 
 def _is_approved_only(run: Run) -> bool:
     return run.state is RunState.INTERRUPTED and run.approval is not None and not run.steps_done
+
+
+def tell_end(run: Run, end: RunEnd) -> str:
+    """Return the end of a run in a few words; *held* is on the pages what a person's hold does, and nothing else."""
+    return describe_end(run, end, held="a person has to decide")
 
 
 def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure: str, asked_by: str = "") -> str:

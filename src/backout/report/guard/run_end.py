@@ -85,10 +85,14 @@ _DID = {
 _UNDECIDED = ("inconclusive", "unmeasured")
 
 
-def describe_end(run: Run, end: RunEnd) -> str:
-    """Return the end in a few words, "" when there is none: `regressed, rolled back`, `verified`."""
+def describe_end(run: Run, end: RunEnd, *, held: str = _DID["hold"]) -> str:
+    """Return the end in a few words, "" when there is none: `regressed, rolled back`, `verified`.
+
+    Args:
+        held: what a watch did that was held, and waits for a person.
+    """
     if run.plan.kind is PlanKind.GUARD:
-        did = "observed" if end.rule == SafetyRule.OBSERVE else _DID.get(end.action, "")
+        did = "observed" if end.rule == SafetyRule.OBSERVE else (_DID | {"hold": held}).get(end.action, "")
         if end.action == "hold" and not end.rule and end.verdict in _UNDECIDED:  # nothing waits for a person
             did = "nothing was changed"
         if end.accepted:
