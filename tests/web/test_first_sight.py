@@ -10,6 +10,8 @@ from web_lab import PRODUCTION, STAGING, Permission, make_plan
 from backout.config import Environment, load
 from backout.config.overlay import REQUEST_ENV
 from backout.model.action_request import Act, Requester, RequestState
+from backout.model.incident import record
+from backout.runbook.incident.case import add_remark, open_incident
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import save_status
 from backout.wiring.records import open_journal
@@ -93,6 +95,24 @@ def test_a_hold_is_seen_where_the_notice_leads(lab: Lab) -> None:
         assert "held: we repair" in listed
         assert "</span> held" in listed
     save_status(lab.journal, STAGING, {"live_version": "v-0", "troubles": ["checkout fails"]}, time.time())
+
+
+def test_a_request_leads_back_to_the_incident_it_was_asked_for_in(lab: Lab) -> None:
+    """The one of its run, and without a run the one that was open then; none where there was none."""
+    night = lab.night
+    link = f'href="/env/{STAGING}/incident/{{}}"'
+    shown = look(lab, f"/env/{STAGING}/requests/{night.requests[STAGING]}")
+    assert link.format(night.incidents[STAGING]) in shown
+    records = lab.site.open_records(STAGING, "bob@host")
+    newer = open_incident(records, "the queue stands still", None)
+    (incident,) = (each for each in records.list_records() if each.id == newer)
+    number = answer_plan(lab, "within", PLAN)
+    assert link.format(newer) in look(lab, f"/env/{STAGING}/requests/{number}")
+    add_remark(records, incident, record.RESOLVED, "")
+    number = answer_plan(lab, "after", PLAN)
+    after = look(lab, f"/env/{STAGING}/requests/{number}")
+    assert link.format(newer) not in after
+    assert link.format(night.incidents[STAGING]) in after
 
 
 def test_who_asked_on_a_page_is_named_and_not_the_worker(lab: Lab) -> None:

@@ -134,13 +134,15 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         raise UsageError(f"there is no request {number}", where=name)
     found = request.answer
     answer = read_answer(found)
+    run_id = _find_run_of(site, request)
     return {
         **_make_request_row(request, now),
         "environment": name,
         "protected": site.choose(name).protected,
         "plan": answer.plan,
         "target": _find_target(found),
-        "run_id": _find_run_of(site, request),
+        "run_id": run_id,
+        "incident": _find_incident_of(site, request, run_id),
         "used": _find_use(known, request),
         "use_key": make_use_key(request.id),
         "answer": answer,
@@ -159,6 +161,19 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
     named = name_asker(request)  # somebody else's rollback, or guard's, may have begun meanwhile
     runs = (run for run in site.journal.walk_runs(request.environment) if run.started_at >= request.taken_at)
     return next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK and run.plan.why.endswith(named)), "")
+
+
+def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> Content | None:
+    """Return the incident of a request's run, or that was open when it was asked for; None: there is none."""
+    known = list_incidents(site.journal, site.journal, request.environment)
+    of_run = (each for each in known if run_id and run_id in each.runs)
+    then = (
+        each
+        for each in known
+        if each.opened_at <= request.at and (each.resolved_at is None or each.resolved_at >= request.at)
+    )
+    found = next(of_run, None) or next(then, None)
+    return None if found is None else _make_incident_row(site, found)
 
 
 def _find_use(known: Iterable[ActionRequest], plan: ActionRequest) -> ActionRequest | None:
