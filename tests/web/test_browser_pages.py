@@ -143,7 +143,7 @@ def test_an_incident_is_found_by_its_title_and_begins_with_what_happened(night: 
     with night.look(scripts=scripts) as page:
         page.goto("/")
         page.get_by_role("link", name="production", exact=True).click()
-        title = f"errors after the deployment of {night.story.bad.id[:8]}"
+        title = f"Errors after the deployment of {night.story.bad.id[:8]}"
         page.get_by_role("link", name=title).click()
         assert page.get_by_role("heading", level=1).inner_text() == title
         happened, done, todo = page.locator("#live p").all_inner_texts()[:3]
@@ -177,9 +177,9 @@ def test_what_is_old_not_known_or_out_of_reach_says_so(night: Night, *, scripts:
     with night.look(scripts=scripts) as page:
         page.goto("/")
         cards = {name: page.locator(f"#card-{name}").inner_text() for name in ("staging", "old", "cut")}
-        assert "no worker has read it yet" in cards["staging"]
-        assert "what is shown is old" in cards["old"]
-        assert "the worker cannot read it: the platform refused the token" in cards["cut"]
+        assert "No worker has read it yet" in cards["staging"]
+        assert "What is shown is old" in cards["old"]
+        assert "The worker cannot read it: the platform refused the token" in cards["cut"]
         assert page.get_by_text("Nothing needs you.").count() == 0
         assert page.locator("#card-old .stale").is_visible()
 

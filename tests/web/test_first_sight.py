@@ -83,6 +83,18 @@ def test_a_plan_of_nothing_says_so_and_shows_no_other_run(lab: Lab) -> None:
     assert run not in shown
 
 
+def test_a_title_begins_with_a_capital_letter(lab: Lab) -> None:
+    """Wherever a page shows it as one; what was typed stays as it was in the journal, and for programs."""
+    incident = f"/env/{STAGING}/incident/{lab.night.incidents[STAGING]}"
+    for path in (incident, f"/env/{STAGING}", f"/env/{STAGING}/requests/{lab.night.requests[STAGING]}", "/"):
+        shown = look(lab, path)
+        assert "Checkout fails<" in shown, path
+        assert ">checkout fails<" not in shown, path
+    assert "<title>Checkout fails ·" in look(lab, incident)
+    path = f"/api/v1/environments/{STAGING}/incidents/{lab.night.incidents[STAGING]}"
+    assert lab.ask("GET", path, token=lab.issue(Permission.VIEWER)).json["title"] == "checkout fails"
+
+
 def test_a_hold_is_seen_where_the_notice_leads(lab: Lab) -> None:
     status = {"live_version": "v-0", "hold": {"why": "we repair"}}
     save_status(lab.journal, STAGING, status, time.time())
@@ -92,7 +104,7 @@ def test_a_hold_is_seen_where_the_notice_leads(lab: Lab) -> None:
     assert "Stop the robot" not in shown
     for path in ("/", f"/env/{STAGING}"):
         listed = look(lab, path)
-        assert "held: we repair" in listed
+        assert "Held: we repair" in listed
         assert "</span> held" in listed
     save_status(lab.journal, STAGING, {"live_version": "v-0", "troubles": ["checkout fails"]}, time.time())
 

@@ -38,7 +38,9 @@ def make_templates(site: Site) -> Environment:
         moment=format_moment,
         draw_key=draw_key,
     )
-    made.filters.update(ago=_format_ago, clock=format_clock, day=format_day, duration=format_duration)
+    made.filters.update(
+        ago=_format_ago, begin=begin_sentence, clock=format_clock, day=format_day, duration=format_duration
+    )
     return made
 
 
@@ -56,6 +58,16 @@ def format_moment(at: float, now: float) -> Markup:
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(
         format_time(at), full, format_ago(at, now)
     )
+
+
+def begin_sentence(text: str) -> str:
+    """Return a text as a title or a sentence begins; what is no word of letters, a name or an id, stays as it is.
+
+    >>> begin_sentence("checkout fails"), begin_sentence("iOS is slow"), begin_sentence("v-0 is live")
+    ('Checkout fails', 'iOS is slow', 'v-0 is live')
+    """
+    word = text.partition(" ")[0].rstrip(".,:;")
+    return text[:1].upper() + text[1:] if word.isalpha() and word.islower() else text
 
 
 def draw_key() -> str:
