@@ -205,6 +205,38 @@ def test_a_note_and_who_takes_care_are_written_once(night: Night, *, scripts: bo
 
 
 @BOTH
+def test_what_is_read_seldom_is_folded(night: Night, *, scripts: bool) -> None:
+    """Opened by the keyboard, without a script, too; a note is read without; what is open stays so, and is kept up."""
+    words = ("incident", "open", f"folded {scripts}", "-e", "staging", "--no-input")
+    subprocess.run([PROGRAM, *words], cwd=night.story.path.parent, check=True, capture_output=True)
+    incident = list_incidents(night.journal, night.journal, "staging")[0]
+    note = (PROGRAM, "incident", "note", incident.id, "-e", "staging", "-m")
+    subprocess.run([*note, "the first"], cwd=night.story.path.parent, check=True, capture_output=True)
+    with night.look(scripts=scripts, viewport={"width": 360, "height": 780}) as page:
+        page.goto(f"/env/staging/incident/{incident.id}")
+        opened = page.locator("#timeline").get_by_text("Incident opened")
+        assert not opened.is_visible()
+        assert page.get_by_text("the first").first.is_visible()
+        page.locator("#timeline summary").focus()
+        page.keyboard.press("Enter")
+        opened.wait_for()
+        if scripts:
+            page.wait_for_function("document.getElementById('live')._htmx?.sse")
+            subprocess.run([*note, "the second"], cwd=night.story.path.parent, check=True, capture_output=True)
+            page.locator("#timeline").get_by_text("the second").wait_for()
+            assert opened.is_visible()
+
+
+def test_the_runs_of_an_incident_are_folded(night: Night) -> None:
+    with night.look(scripts=False) as page:
+        page.goto(f"/env/production/incident/{night.incident}")
+        watch_link = page.locator("#runs").get_by_role("link", name="Watch of version")
+        assert not watch_link.is_visible()
+        page.locator("#runs summary").click()
+        watch_link.wait_for()
+
+
+@BOTH
 def test_a_note_keeps_its_lines(night: Night, *, scripts: bool) -> None:
     """As they were typed, with what a line begins with; and what looks like an element stays text."""
     text = f"tried, {scripts}:\n  1. a restart\n  2. <br> a new key"

@@ -10,6 +10,7 @@ from backout.errors import BackoutError, UsageError
 from backout.model.action_request import Act, RequestState, name_asker
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
+from backout.model.incident.record import NOTED
 from backout.model.login import Permission
 from backout.model.plan import PlanKind
 from backout.report.incident.case import list_impact
@@ -225,6 +226,7 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
         "run": None,
         "case": None,
         "runs": [],
+        "notes": [],
         "impact": [],
         "summary": [],
         "can": [],
@@ -242,6 +244,7 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
     return content | {
         "case": case,
         "impact": list_impact(case.impact),
+        "notes": [each for each in incident.remarks if each.kind == NOTED],
         "runs": [make_run_row(site, run) for run in runs],
         "counted_until": _find_counted_until(incident, runs),
         "summary": _summarize(site, case, runs[-1] if runs else None),
