@@ -172,6 +172,22 @@ def test_charts_say_percent_and_utc(night: Night) -> None:
             assert ("Here it is" in page.locator("footer").inner_text()) is bool(said)
 
 
+def test_a_legend_names_no_moment_without_a_pointer(night: Night) -> None:
+    """And its values while there is one."""
+    with night.look(viewport={"width": 1440, "height": 2400}) as page:
+        page.goto(f"/env/production/incident/{night.incident}")
+        legend = page.locator(".u-legend").first
+        legend.wait_for()
+        assert "UTC" not in legend.inner_text()
+        assert "\u2013" not in legend.inner_text()
+        assert f"{night.story.bad.id[:8]} failed" in legend.inner_text()
+        page.locator(".u-over").first.hover()
+        legend.get_by_text("UTC").wait_for()
+        assert " %" in legend.inner_text()
+        page.mouse.move(5, 5)
+        legend.get_by_text("UTC").wait_for(state="hidden")
+
+
 @BOTH
 def test_what_is_old_not_known_or_out_of_reach_says_so(night: Night, *, scripts: bool) -> None:
     with night.look(scripts=scripts) as page:

@@ -74,6 +74,11 @@ const percent = (value) => (value === null || value === undefined ? "–" : `${N
 const number = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
 const clock = (at) => (at === null || at === undefined ? "–" : new Date(at * SECOND).toISOString().slice(11, 19));
 
+// Without a pointer on a chart its legend only says which line is which: there is no moment whose values it could name.
+function showIdle(plot) {
+  plot.root.classList.toggle("idle", plot.legend.idx === null || plot.legend.idx === undefined);
+}
+
 // `say` makes a value readable: on the axis and in the legend.
 function makeChart(place, title, data, series, bands, marks, say) {
   const figure = document.createElement("figure");
@@ -110,7 +115,7 @@ function makeChart(place, title, data, series, bands, marks, say) {
       axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map((at) => (ticks[1] - ticks[0] < 1 ? new Date(at * SECOND).toISOString().slice(17, 21) + " s" : clock(at))) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(say) }],
       tzDate: (at) => uPlot.tzDate(new Date(at * SECOND), "Etc/UTC"),
       legend: { markers: { width: 2, dash: (u, i) => (u.series[i].dash && u.series[i].dash.length ? "dashed" : "solid") } },
-      hooks: { draw: [drawMarks] }, cursor: { drag: { x: false, y: false } },
+      hooks: { draw: [drawMarks], ready: [showIdle], setLegend: [showIdle] }, cursor: { drag: { x: false, y: false } },
     },
     data, figure,
   );
