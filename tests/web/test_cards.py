@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from journal.toy import FakeClock
+from web_lab import STAGING, make_lab
 
 from backout.runbook.serve.overviews import EnvironmentView, KeptStatus
 from backout.web.cards import Card
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEYS = (
     *(
@@ -46,6 +51,40 @@ def test_whatever_was_kept_is_shown(record: dict[str, Any], traffic: object, hea
     words = [card.word, card.tone, card.live, card.hold, *card.mark, *card.health, *card.failed_share, *card.needs]
     assert all(isinstance(each, str) for each in words)
     assert hasattr(card.drill, "get")
+
+
+def show(status: KeptStatus | None, worker: str, looked_since: float | None, now: float) -> Card:
+    return Card(EnvironmentView("app", False, status, worker, None, None, looked_since), now)
+
+
+def test_what_a_worker_reads_anew_is_not_only_old() -> None:
+    """At a first glance; when a worker has not read it by and by, or there is none, it is old, or not known."""
+    kept = KeptStatus({"live_version": "v-0"}, 0.0)
+    glance = show(kept, "worker-1", 1000.0, 1001.0)
+    assert (glance.tone, glance.word) == ("note", "being read")
+    assert glance.needs == ("nobody looked for a while: what is shown is old, and is being read anew",)
+    first = show(None, "worker-1", 1000.0, 1001.0)
+    assert (first.word, first.needs[0].partition(":")[0]) == ("being read", "it is being read for the first time")
+    for status, worker, now in ((kept, "worker-1", 1031.0), (None, "worker-1", 1031.0), (kept, "", 1001.0)):
+        card = show(status, worker, 1000.0, now)
+        assert (card.word, card.is_being_read) == ("not known", False)
+    assert not show(KeptStatus({"live_version": "v-0"}, 1000.5), "worker-1", 1000.0, 1001.0).is_being_read
+    assert show(KeptStatus({"troubles": ["it fails"]}, 0.0), "worker-1", 1000.0, 1001.0).word == "needs you"
+
+
+def test_the_site_knows_since_when_somebody_looks(tmp_path: Path) -> None:
+    """Since the first look after a while without any."""
+    site = make_lab(tmp_path, told=()).site
+    try:
+        site.clock = clock = FakeClock(1000.0)
+        seen = []
+        for at in (1000.0, 1002.0, 1030.0, 1059.0, 1100.0, 1200.0):
+            clock.at = at
+            (view,) = site.read_views((STAGING,))
+            seen.append(view.looked_since)
+        assert seen == [1000.0] * 5 + [1200.0]
+    finally:
+        site.close()
 
 
 def test_counts_that_are_no_numbers_are_not_measured() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from web_lab import PRODUCTION, STAGING, Permission, make_plan
+from web_lab import PRODUCTION, STAGING, Permission, make_plan, open_lab
 
 from backout.config import Environment, load
 from backout.config.overlay import REQUEST_ENV
+from backout.journal.lease import Holder
+from backout.journal.worker_leases import WorkerLeases
 from backout.model.action_request import Act, Requester, RequestState
 from backout.model.incident import record
 from backout.runbook.incident.case import add_remark, open_incident
@@ -17,6 +19,8 @@ from backout.runbook.serve.overviews import save_status
 from backout.wiring.records import open_journal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from web_lab import Lab
 
     from backout.model.plan import Json
@@ -81,6 +85,24 @@ def test_a_plan_of_nothing_says_so_and_shows_no_other_run(lab: Lab) -> None:
     assert "There is nothing to do" in shown
     assert "v-7" in shown
     assert run not in shown
+
+
+def test_a_first_glance_says_that_it_is_being_read(tmp_path: Path) -> None:
+    """Where a worker guards the environment; where none does, nobody reads it."""
+    old = time.time() - 3600
+    with open_lab(tmp_path) as lab:
+        for each in (STAGING, PRODUCTION):
+            save_status(lab.journal, each, {"live_version": "v-0"}, old)
+        me = Holder("here#1/one", 1, "1", "backout worker")
+        leases = WorkerLeases(lab.journal._store, me, (STAGING,), group="all", actor="a worker", ttl_s=600.0)
+        leases.renew()
+        assert leases.take((STAGING,)) == (STAGING,)
+        guarded, alone = (look(lab, f"/env/{each}") for each in (STAGING, PRODUCTION))
+        assert "what is shown is old, and is being read anew" in guarded
+        assert "</span> being read<" in guarded
+        assert 'class="stale"' not in guarded
+        assert "no worker has read it since" in alone
+        assert 'class="stale"' in alone
 
 
 def test_a_title_begins_with_a_capital_letter(lab: Lab) -> None:

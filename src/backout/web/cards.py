@@ -24,6 +24,7 @@ class Card:
     Attributes:
         urgency: 0 wrong, 1 not read, 2 not measured, 3 held, unfinished or an incident, 4 well.
         needs: what a person has to know, one sentence each; () where nothing needs one.
+        is_being_read: what it shows is old, or nothing yet, because nobody looked; a worker reads it now.
     """
 
     def __init__(self, view: EnvironmentView, now: float) -> None:
@@ -31,7 +32,7 @@ class Card:
         self.name, self.protected, self.worker = view.name, view.protected, view.worker
         self.record: Mapping[str, Json] = view.status.record if view.status is not None else {}
         self.read_at = view.status.read_at if view.status is not None else None
-        self.is_stale = view.is_stale(now)
+        self.is_stale, self.is_being_read = view.is_stale(now), view.is_being_read(now)
         self.failed = str(self.record.get("message", "")) if "error" in self.record else ""
         self.urgency, self.needs = self._judge()
 
@@ -39,6 +40,8 @@ class Card:
         view, record = self.view, self.record
         if view.status is None:
             again = "its worker is asked to read it" if view.worker else "no worker has read it yet"
+            if self.is_being_read:
+                again = "it is being read for the first time"
             return _UNREAD, (f"{again}: what is live is not known here",)
         if self.failed:
             return _UNREAD, (f"the worker cannot read it: {self.failed}",)
@@ -53,6 +56,8 @@ class Card:
             open_.append(f"{name_run(view.run)}: {view.run.state}")
         again = "its worker is asked to read it again" if view.worker else "no worker has read it since"
         stale = [f"what is shown is old: {again}"] if self.is_stale else []
+        if self.is_being_read:
+            stale = ["nobody looked for a while: what is shown is old, and is being read anew"]
         needs = (*wrong, *stale, *unmeasured, *open_)
         if wrong:
             return _URGENT, needs
@@ -74,6 +79,8 @@ class Card:
     @property
     def tone(self) -> str:
         """How it is marked, beside its word."""
+        if self.urgency == _UNREAD and self.is_being_read and not self.failed:
+            return "note"
         return ("bad", "warn", "warn", "note", "good")[self.urgency]
 
     @property
@@ -81,6 +88,8 @@ class Card:
         """How it is, in a word or two."""
         if self.urgency == _OPEN:
             return "held" if self.hold else "waits for you" if self.halted else "an incident is open"
+        if self.urgency == _UNREAD and self.is_being_read and not self.failed:
+            return "being read"
         return {_URGENT: "needs you", _UNREAD: "not known", _UNMEASURED: "not measured"}.get(self.urgency, "well")
 
     @property

@@ -16,7 +16,7 @@ from backout.report.redact import MASK
 from backout.runbook.incident.case import IncidentRecords
 from backout.runbook.incident.incident_book import IncidentBook
 from backout.runbook.serve.logins import Logins
-from backout.runbook.serve.overviews import find_run, note_viewed, read_view
+from backout.runbook.serve.overviews import VIEWED_S, find_run, note_viewed, read_view
 from backout.wiring.helps import list_helps, make_commit_url
 from backout.wiring.records import find_actor, open_journal, open_journals, open_reports
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backout.journal.stored import StoredJournal
     from backout.model.incident.incident import Run
     from backout.model.login import Permission
+    from backout.ports import Clock
     from backout.runbook.serve.overviews import EnvironmentView
 
 _NOTE_EVERY_S: Final = 10.0
@@ -82,7 +83,7 @@ class Site:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.environments = tuple(config.settings.environments)
-        self.clock = SystemClock()
+        self.clock: Clock = SystemClock()
         self._open_journal = open_journals(config)
         self.journal = self._open_journal(replace(config, chosen=self.environments[0]))
         self.incidents = IncidentBook(self.journal, self.journal)
@@ -92,6 +93,7 @@ class Site:
         self.logins = Logins(self.journal, self.clock, actor=self.actor, pages_role=role)
         self._lock = threading.Lock()
         self._viewed: dict[str, float] = {}
+        self._looked_since: dict[str, float] = {}
         self._configs = {name: replace(config, chosen=name, kept={}) for name in self.environments}
 
     def choose(self, environment: str) -> Config:
@@ -133,6 +135,7 @@ class Site:
                 name,
                 worker=workers.get(name, ""),
                 protected=self.choose(name).protected,
+                looked_since=self._looked_since.get(name),
             )
             for name in names
         )
@@ -143,6 +146,8 @@ class Site:
         with self._lock:
             if all(now - self._viewed.get(name, 0.0) < _NOTE_EVERY_S for name in names):
                 return
+            begun = (name for name in names if now - self._viewed.get(name, 0.0) >= VIEWED_S)
+            self._looked_since.update(dict.fromkeys(begun, now))
             self._viewed.update(dict.fromkeys(names, now))
         with suppress(BackoutError):
             note_viewed(self.journal, names, now)

@@ -42,6 +42,7 @@ class EnvironmentView(Value, frozen=True):
         worker: that guards it, "" for none.
         run: the newest one, None: there was none yet.
         incident: the newest one that is open.
+        looked_since: since when somebody looks, so that a worker is to keep the status fresh; Unix seconds.
     """
 
     name: str
@@ -50,10 +51,16 @@ class EnvironmentView(Value, frozen=True):
     worker: str
     run: Run | None
     incident: IncidentRecord | None
+    looked_since: float | None = None
 
     def is_stale(self, now: float) -> bool:
         """Whether what the status says is too old to be believed."""
         return self.status is None or now - self.status.read_at > STALE_S
+
+    def is_being_read(self, now: float) -> bool:
+        """Whether a worker has only just been told that somebody looks: what is stale is about to be fresh."""
+        since = self.looked_since
+        return bool(self.worker) and since is not None and now - since <= STALE_S and self.is_stale(now)
 
 
 def find_run(runs: Runs, environment: str, run: str) -> Run | None:
@@ -103,7 +110,14 @@ def read_viewed(checkpoints: Checkpoints) -> dict[str, float]:
 
 
 def read_view(
-    book: IncidentBook, runs: Runs, checkpoints: Checkpoints, environment: str, *, worker: str, protected: bool
+    book: IncidentBook,
+    runs: Runs,
+    checkpoints: Checkpoints,
+    environment: str,
+    *,
+    worker: str,
+    protected: bool,
+    looked_since: float | None = None,
 ) -> EnvironmentView:
     """Return what a page shows of an environment. Raises BackoutError: the journal cannot be read."""
     return EnvironmentView(
@@ -113,4 +127,5 @@ def read_view(
         worker,
         next(runs.walk_runs(environment), None),
         next((each for each in book.list_incidents(environment) if each.resolved_at is None), None),
+        looked_since,
     )
