@@ -166,7 +166,7 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
 
 def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> Content | None:
     """Return the incident of a request's run, or that was open when it was asked for; None: there is none."""
-    known = list_incidents(site.journal, site.journal, request.environment)
+    known = site.incidents.list_incidents(request.environment)
     of_run = (each for each in known if run_id and run_id in each.runs)
     then = (
         each
