@@ -10,12 +10,15 @@ import math
 import re
 from _thread import RLock  # all that is needed of `threading`, as functools has it
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import msgspec
 
 from backout.bounds import EARLIEST, LATEST
 from backout.errors import ProviderUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -55,12 +58,43 @@ class Undecodable(ProviderUnavailable):
     """A value from outside is not what it has to be; `what` says why, and never quotes it."""
 
 
-def _prepare(type: Any) -> None:
-    """Have msgspec read a type's annotations once, alone: two threads that do it at once end the process (0.22)."""
+def prepare(type: Any) -> None:
+    """Have msgspec read a type's annotations once, alone: two threads that do it at once end the process (0.22).
+
+    To be called before a decoder of msgspec's is used anywhere else; the functions below do.
+    """
     if type not in _PREPARED:
         with _PREPARING:
             msgspec.json.Decoder(type)
             _PREPARED.add(type)
+
+
+def make_decoder(type: type[T]) -> msgspec.json.Decoder[T]:
+    """Return a decoder for a hot loop, which catches `UNDECODABLE` itself."""
+    prepare(type)
+    return msgspec.json.Decoder(type)
+
+
+def decode_raw(raw: Text, type: type[T]) -> T:
+    """Return a JSON text of ours as a value of a type. Raises what msgspec does, for those who handle that."""
+    prepare(type)
+    return msgspec.json.decode(raw, type=type)
+
+
+def decode_packed(raw: bytes, type: type[T]) -> T:
+    """Return a MessagePack record of ours as a value of a type. Raises what msgspec does."""
+    prepare(type)
+    return msgspec.msgpack.decode(raw, type=type)
+
+
+def convert(value: object, type: type[T], dec_hook: Callable[[Any, Any], Any] | None = None) -> T:
+    """Return plain values as a value of a type. Raises what msgspec does, for those who explain its errors.
+
+    Args:
+        dec_hook: see `msgspec.convert`.
+    """
+    prepare(type)
+    return msgspec.convert(value, type, dec_hook=dec_hook)
 
 
 @overload
@@ -100,7 +134,7 @@ def decode_json(
             raise Undecodable(f"{what} holds a number that is too large", where=where)
         if is_nested_too_deep(content):
             raise Undecodable(f"{what} is nested too deeply", where=where)
-        _prepare(type)
+        prepare(type)
         return msgspec.json.decode(content, type=type)
     except UNDECODABLE as error:
         raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
@@ -229,7 +263,7 @@ def decode_toml(text: str) -> dict[str, Any]:
 def decode_values(value: object, type: type[T], *, what: str = "the record", where: str | None = None) -> T:
     """Return plain values (of JSON, TOML, a row) as a value of a type. Raises Undecodable as `decode_json`."""
     try:
-        _prepare(type)
+        prepare(type)
         return msgspec.convert(value, type)
     except UNDECODABLE as error:
         raise Undecodable(f"{what} {explain_error(error)}", where=where) from None

@@ -20,12 +20,11 @@ ALLOWED = {
     # The place itself, and what stands in for the outside world.
     "decoding.py": FORBIDDEN,
     # Hot loops with a decoder of their own, in a `try` that catches `UNDECODABLE`; the bag is driven through each.
-    "journal/counts.py": {"msgspec.json.Decoder"},  # test_poisoned_journal.py
     "providers/events/reader.py": {"msgspec.json.decode"},  # test_hostile_lines.py
-    "providers/events/worker.py": {"msgspec.json.decode", "msgspec.json.Decoder"},  # same
+    "providers/events/worker.py": {"msgspec.json.decode"},  # same
     "providers/events/times.py": {"datetime.strptime", "datetime.fromisoformat"},  # same
     "providers/logs/request.py": {"msgspec.json.decode"},  # same
-    "runbook/hindsight/contract_lines.py": {"msgspec.json.Decoder"},  # same
+    "runbook/hindsight/contract_lines.py": {"msgspec.json.Decoder"},  # names its type
     "analysis/diagnosis/templates.py": {"json.loads"},  # same: the text of an error that is JSON itself
     # What only backout or the person at the keyboard wrote.
     "model/clock.py": {"datetime.fromtimestamp"},  # `utc`, which has a calendar's bounds
@@ -33,11 +32,22 @@ ALLOWED = {
     "config/jsonc.py": {"json.loads"},  # its errors have lines; test_config_mistakes.py
     "config/init/pinning.py": {"tomllib.loads"},  # a text that was loaded before
     "config/toml_lines.py": {"tomllib.loads"},  # one key of such a text
-    "config/loading.py": {"msgspec.convert"},  # its errors are explained with their lines
-    "config/drills.py": {"msgspec.convert"},  # same
-    "providers/files/signatures.py": {"msgspec.convert"},  # in a `try` that catches `UNDECODABLE`
     "providers/caddy/agent.py": {"json.loads"},  # runs by itself on another host: what backout asks it
-    "wiring/conformance.py": {"msgspec.json.decode"},  # a file of the package
+}
+
+
+TYPED = ("msgspec.convert", "msgspec.json.Decoder", "msgspec.msgpack.Decoder", "msgspec.toml.decode")
+RAW = ("make_decoder", "convert", "decode_raw", "decode_packed")
+"""Functions of `backout.decoding` that raise what msgspec does: for a hot loop, for who explains its errors."""
+RAW_ALLOWED = {
+    "journal/counts.py",  # test_poisoned_journal.py
+    "providers/events/worker.py",  # test_hostile_lines.py
+    "runbook/hindsight/contract_lines.py",  # same
+    "config/loading.py",  # its errors are explained with their lines
+    "config/drills.py",  # same
+    "providers/files/signatures.py",  # in a `try` that catches `UNDECODABLE`
+    "providers/archive/repository.py",  # what a signature vouches for
+    "wiring/conformance.py",  # a file of the package
 }
 
 
@@ -103,6 +113,43 @@ def test_nothing_is_decoded_but_in_one_place() -> None:
             unused += [f"{name}: {used}" for used in allowed - {used for _, used in found}]
     assert not wrong, "use backout.decoding:\n" + "\n".join(sorted(wrong))
     assert not unused, "no longer needed in ALLOWED:\n" + "\n".join(unused)
+
+
+def test_what_raises_as_the_library_does_is_used_where_that_is_handled() -> None:
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith("twin/") or name == "decoding.py":
+            continue
+        taken = {
+            each.name
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.ImportFrom) and node.module == "backout.decoding"
+            for each in node.names
+        }
+        assert bool(taken & set(RAW)) == (name in RAW_ALLOWED), f"{name}: use decode_json or decode_values"
+
+
+def find_unprepared(tree: ast.Module) -> set[int]:
+    """Return the lines in which msgspec is given a type: two threads that do so first at once end the process."""
+    names = names_of(tree)
+    calls = [(node, dotted(node.func, names)) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {
+        node.lineno
+        for node, name in calls
+        if name in TYPED
+        or (name in ("msgspec.json.decode", "msgspec.msgpack.decode") and any(k.arg == "type" for k in node.keywords))
+    }
+
+
+def test_no_type_is_decoded_that_was_not_prepared() -> None:
+    """A signature file that 200 guards of a worker read at once was enough; `backout.decoding` takes one at a time."""
+    source = "import msgspec\nmsgspec.json.decode(b, type=X)\nmsgspec.json.decode(b)\nmsgspec.convert(b, X)"
+    assert find_unprepared(ast.parse(source)) == {2, 4}
+    places = ((path, find_unprepared(tree_of(path))) for path in sorted(ROOT.rglob("*.py")))
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}" for path, found in places for line in found if path.name != "decoding.py"
+    ]
+    assert not wrong, "use backout.decoding: " + ", ".join(wrong)
 
 
 SLOPPY = ("get", "value", "group", "groups", "partition", "rpartition", "split", "strip", "decode", "read_text")

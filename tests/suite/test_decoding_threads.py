@@ -45,3 +45,30 @@ print("alive")
 def test_a_type_may_be_decoded_for_the_first_time_by_many_threads() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr[-500:]
+
+
+CATALOGUE = """
+import sys, threading
+from pathlib import Path
+import backout
+from backout.providers.files.signatures import read_catalogue
+sys.setswitchinterval(1e-6)
+folder = Path(backout.__file__).with_name("catalogue") / "signatures"
+together, found = threading.Barrier(16), []
+def read():
+    together.wait()
+    found.append(len(read_catalogue([folder]).causes))
+threads = [threading.Thread(target=read) for _ in range(16)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+print(len(found), len(set(found)), min(found) > 0)
+"""
+
+
+def test_many_guards_may_read_the_signatures_at_once() -> None:
+    """As those of a worker do; each process begins anew, and one in four ended with a segmentation fault."""
+    for _ in range(6):
+        ended = subprocess.run([sys.executable, "-c", CATALOGUE], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (0, "16 1 True\n"), ended.stderr[-500:]

@@ -16,6 +16,7 @@ from backout.config.explain import Mistake, Where, explain, suggest_similar
 from backout.config.loading import describe_mistakes, parse_file, read_file
 from backout.config.scalars import parse
 from backout.config.schema.drill import DrillFile, VisitorsPart
+from backout.decoding import convert
 from backout.errors import ConfigError, UsageError
 from backout.model.drill import DrillAction, DrillGroup, Expected
 
@@ -163,7 +164,7 @@ def _replace(document: dict[str, object], path: Where) -> None:
 
 
 def _convert(document: dict[str, object]) -> DrillFile:
-    return msgspec.convert(document, DrillFile, dec_hook=_read_scalar)
+    return convert(document, DrillFile, dec_hook=_read_scalar)
 
 
 def _find_fitting(path: Where) -> object:

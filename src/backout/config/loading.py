@@ -19,7 +19,7 @@ from backout.config.overlay import overlay
 from backout.config.places import list_records
 from backout.config.schema import Settings
 from backout.config.written import join_path
-from backout.decoding import decode_toml
+from backout.decoding import convert, decode_toml
 from backout.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _choose(document: Table, wanted: str | None, file: Path) -> str | None:
 def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]) -> Settings:
     crossed = tuple(check_across_keys(document))
     try:
-        settings = _make_absolute(msgspec.convert(document, Settings, dec_hook=_make_hook(file.parent)), file.parent)
+        settings = _make_absolute(convert(document, Settings, dec_hook=_make_hook(file.parent)), file.parent)
     except msgspec.ValidationError as error:
         found = tuple(explain(Settings, document)) or (Mistake((), str(error)),)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec.structs import replace
 
+from backout.decoding import make_decoder
 from backout.journal.chain import format_canonical
 from backout.journal.rows import Name, Number, decode_columns, reading
 from backout.model.guard.answers import AnswerClass
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 _Row = tuple[str, Number, Number, Number, Number, str, str, str]
 Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
-_HISTOGRAM = msgspec.json.Decoder(dict[Bucket, Number])
-_ROUTES = msgspec.json.Decoder(dict[str, list[Number]])
+_HISTOGRAM = make_decoder(dict[Bucket, Number])
+_ROUTES = make_decoder(dict[str, list[Number]])
 """Decoders of their own: a guard that is resumed reads a month of seconds. What they raise is caught around it all."""
 _CLASSES: Final = tuple(AnswerClass)
 _CLASS, _SIZE, _STARTED, _TYPED = 300, 400, 500, 600
@@ -44,7 +45,7 @@ class _Answers(msgspec.Struct, omit_defaults=True):
     left: dict[Name, dict[Bucket, Number]] = {}
 
 
-_ANSWERS = msgspec.json.Decoder(_Answers)
+_ANSWERS = make_decoder(_Answers)
 
 
 def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -> None:

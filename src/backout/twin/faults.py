@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.decoding import decode_raw
 from backout.errors import UsageError
 from backout.model.value import Value
 
@@ -162,7 +163,7 @@ class Faults:
 
 def _load(path: Path) -> tuple[Fault, ...]:
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        return msgspec.json.decode(path.read_bytes(), type=tuple[Fault, ...])
+        return decode_raw(path.read_bytes(), tuple[Fault, ...])
     return ()
 
 

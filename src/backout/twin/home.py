@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from backout.decoding import decode_raw
 from backout.errors import Busy, UsageError
 from backout.model.value import Value
 from backout.private import make_private_folder
@@ -122,7 +123,7 @@ class Home:
     def identity(self) -> Identity:
         """Return this twin's identity; created on the first call."""
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._identity_file.read_bytes(), type=Identity)
+            return decode_raw(self._identity_file.read_bytes(), Identity)
         identity = Identity(account_id=secrets.token_hex(16))
         _write(self._identity_file, identity)
         return identity
@@ -130,7 +131,7 @@ class Home:
     def read_kind(self) -> str:
         """Return what the twin stands in for; one that was never started may be any, and counts as Cloudflare."""
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._identity_file.read_bytes(), type=Identity).kind
+            return decode_raw(self._identity_file.read_bytes(), Identity).kind
         return CLOUDFLARE
 
     def remember_port(self, port: int) -> None:
@@ -170,7 +171,7 @@ class Home:
     def note(self) -> Note | None:
         """Return what the daemon last wrote about itself, whether it still runs or not."""
         try:
-            return msgspec.json.decode(self._note_file.read_bytes(), type=Note)
+            return decode_raw(self._note_file.read_bytes(), Note)
         except (OSError, msgspec.MsgspecError):
             return None
 

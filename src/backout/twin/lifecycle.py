@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.decoding import decode_raw
 from backout.errors import BackoutError, UsageError
 from backout.extras import require
 from backout.model.value import Value
@@ -177,7 +178,7 @@ def _ask(home: Home, note: Note) -> TwinStatus:
         body = connection.getresponse().read()
     finally:
         connection.close()
-    return msgspec.json.decode(body, type=_StatusAnswer).result
+    return decode_raw(body, _StatusAnswer).result
 
 
 class _StatusAnswer(Value, frozen=True):

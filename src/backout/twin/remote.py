@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from backout.decoding import convert, decode_raw
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, UsageError
 from backout.twin.home import CLOUDFLARE
 
@@ -53,7 +54,7 @@ def list_faults(twin: TwinStatus) -> tuple[FaultRecord, ...]:
         BackoutError: the twin does not run.
         ProviderUnavailable: it does not answer.
     """
-    return tuple(msgspec.convert(_call(twin, "GET"), _List).faults)
+    return tuple(convert(_call(twin, "GET"), _List).faults)
 
 
 def set_fault(twin: TwinStatus, order: Mapping[str, str | int | float | None]) -> FaultRecord:
@@ -63,7 +64,7 @@ def set_fault(twin: TwinStatus, order: Mapping[str, str | int | float | None]) -
         ProviderRejected: the twin knows no such fault.
         BackoutError, ProviderUnavailable: as `list_faults`.
     """
-    return msgspec.convert(_call(twin, "PUT", body={k: v for k, v in order.items() if v is not None}), FaultRecord)
+    return convert(_call(twin, "PUT", body={k: v for k, v in order.items() if v is not None}), FaultRecord)
 
 
 def clear_faults(twin: TwinStatus, kind: str | None = None, target: str | None = None) -> tuple[FaultRecord, ...]:
@@ -74,7 +75,7 @@ def clear_faults(twin: TwinStatus, kind: str | None = None, target: str | None =
         BackoutError, ProviderUnavailable: as `list_faults`.
     """
     query = {name: value for name, value in (("kind", kind), ("target", target)) if value is not None}
-    return tuple(msgspec.convert(_call(twin, "DELETE", query=query), _List).faults)
+    return tuple(convert(_call(twin, "DELETE", query=query), _List).faults)
 
 
 def run_schedule(twin: TwinStatus, worker: str, cron: str | None = None) -> ScheduleRecord:
@@ -86,7 +87,7 @@ def run_schedule(twin: TwinStatus, worker: str, cron: str | None = None) -> Sche
     """
     _must_be_cloudflare(twin, "no schedules: `scheduled` is run by whatever runs timers on your hosts")
     body = {} if cron is None else {"cron": cron}
-    return msgspec.convert(
+    return convert(
         _call(twin, "POST", body=body, path=f"schedules/{quote(worker, safe='')}", timeout_s=_LONGEST_RUN_S),
         ScheduleRecord,
     )
@@ -126,7 +127,7 @@ def _call(
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         connection.request(method, target, body=None if body is None else msgspec.json.encode(body), headers=headers)
         response = connection.getresponse()
-        answer = msgspec.json.decode(response.read(), type=_Answer)
+        answer = decode_raw(response.read(), _Answer)
     except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
         raise ProviderUnavailable(f"the twin does not answer: {error}", where=twin.control_url) from error
     finally:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.config.scalars import API_BASE_URL
 from backout.config.schema.environment import TOKEN_ENV
+from backout.decoding import decode_raw
 from backout.errors import AuthError, ConfigError
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
@@ -78,12 +79,10 @@ def load_expected_answers() -> tuple[Observation, ...]:
     """Return what the twin answers to the calls of a first contact, as it was recorded."""
     from importlib import resources
 
-    import msgspec
-
     from backout.model.conformance import Observation as Shape
 
     recorded = (resources.files("backout") / "catalogue" / "conformance.json").read_bytes()
-    return msgspec.json.decode(recorded, type=tuple[Shape, ...])
+    return decode_raw(recorded, tuple[Shape, ...])
 
 
 def find_fingerprint(config: Config) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from backout.decoding import decode_packed
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.database.recovery import sort_by_wal
 from backout.model.database.wal import NO_END, WalSegment, list_replayable
@@ -380,7 +381,7 @@ class Repository:
             raise make_damaged_error(where, "the index of this backup is damaged")
         key = self._key if record.key else None
         try:
-            index = msgspec.msgpack.decode(unpack(name, data, key), type=Index)
+            index = decode_packed(unpack(name, data, key), Index)
             for path in (*index.folders, *(file.path for file in index.files)):
                 parse_member(path)
         except msgspec.MsgspecError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import is_nested_too_deep
+from backout.decoding import is_nested_too_deep, make_decoder
 from backout.model.incident.events import Invocation, Origin, Said
 from backout.model.outcomes import OK
 from backout.providers.events.times import parse_seconds
@@ -137,7 +137,7 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
         )
 
 
-TAIL: Final = msgspec.json.Decoder(TailEvent)
+TAIL: Final = make_decoder(TailEvent)
 
 
 def sift(events: Sequence[TailEvent], quiet: dict[str, int]) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import UNDECODABLE, decode_toml
+from backout.decoding import UNDECODABLE, convert, decode_toml
 from backout.errors import ConfigError
 from backout.model.incident.diagnosis import Catalogue, Cause, LogKind, RollbackAdvice, Scenario, ServiceHint, Signature
 
@@ -85,10 +85,10 @@ def read_catalogue(folders: Iterable[Traversable]) -> Catalogue:
             try:
                 raw = decode_toml(path.read_text(encoding="utf-8"))
                 if path.name == SERVICES:
-                    for service, patterns in msgspec.convert(raw, dict[str, dict[str, float]]).items():
+                    for service, patterns in convert(raw, dict[str, dict[str, float]]).items():
                         services[service] = (*services.get(service, ()), *patterns.items())
                     continue
-                file = msgspec.convert(raw, _File)
+                file = convert(raw, _File)
             except (OSError, *UNDECODABLE) as error:
                 mistakes.append(f"{path.name}: {error}")
                 continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 
 from backout.analysis.detector.wording import count
+from backout.decoding import make_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,7 +77,7 @@ class Remarks:
 
 def read_batches(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, list[Line]]]:
     """Yield (number of the first one, lines) of consecutive readable lines; blank lines cause no remark."""
-    decoder = msgspec.json.Decoder(Line)
+    decoder = make_decoder(Line)
     for number, many, whole in _read_whole(blocks, unreadable):
         try:
             lines = decoder.decode_lines(whole)

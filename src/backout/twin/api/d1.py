@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from backout.decoding import convert
 from backout.twin.api.answers import ApiError, format_rfc3339, make_page_info, read_json_object, render_result
 from backout.twin.api.context import get_context
 from backout.twin.control.records import D1Record
@@ -89,7 +90,7 @@ async def query_database(request: web.Request) -> web.Response:
         ApiError: 400 for what is no query or fails (7500).
     """
     try:
-        asked = msgspec.convert(await read_json_object(request), _Asked)
+        asked = convert(await read_json_object(request), _Asked)
         queries = asked.batch if asked.sql is None else [Query(asked.sql, asked.params)]
         statements = [each.make_statement() for each in queries]
         found = await get_context(request).d1.run(_find(request).id, statements)

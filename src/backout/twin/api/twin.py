@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from backout.decoding import convert
 from backout.errors import BackoutError, UsageError
 from backout.model.value import Value
 from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
@@ -97,7 +98,7 @@ async def set_fault(request: web.Request) -> web.Response:
     body = await read_json_object(request)
     tools = _get_tools(request)
     try:
-        order = msgspec.convert(body, FaultOrder)
+        order = convert(body, FaultOrder)
         default = Fault(order.kind)
         fault = Fault(
             order.kind,

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import BodyPartReader, web
 from msgspec import field
 
+from backout.decoding import decode_raw
 from backout.model.value import Value
 from backout.twin.api.answers import ApiError
 from backout.twin.control.records import ApiObject, StoredModule
@@ -109,7 +110,7 @@ async def read_upload(request: web.Request, blobs: BlobStore) -> Upload:
 
 def _parse_metadata(data: bytes) -> Metadata:
     try:
-        return msgspec.json.decode(data, type=Metadata)
+        return decode_raw(data, Metadata)
     except msgspec.MsgspecError as error:
         raise ApiError(400, 10021, f"metadata: {error}") from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from backout.decoding import decode_raw
 from backout.twin.control.records import AssetSession, D1Record, Deployment, HyperdriveConfig, Script, Version
 
 if TYPE_CHECKING:
@@ -231,10 +232,10 @@ class State:
 
     def _one(self, query: str, values: tuple[object, ...], type_: type[T]) -> T | None:
         row = self._db.execute(query, values).fetchone()
-        return None if row is None else msgspec.json.decode(row[0], type=type_)
+        return None if row is None else decode_raw(row[0], type_)
 
     def _all(self, query: str, values: tuple[object, ...], type_: type[T]) -> tuple[T, ...]:
-        return tuple(msgspec.json.decode(row[0], type=type_) for row in self._db.execute(query, values))
+        return tuple(decode_raw(row[0], type_) for row in self._db.execute(query, values))
 
     def _transaction(self) -> _Transaction:
         return _Transaction(self._db)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from backout.decoding import decode_raw
 from backout.twin.database.d1 import D1Error, Statement
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Query(msgspec.Struct):
 async def answer_binding(request: web.Request, databases: D1Databases, database: str) -> web.Response:
     """Answer a query of a Worker."""
     try:
-        asked = msgspec.json.decode(await request.read(), type=Query | list[Query])
+        asked = decode_raw(await request.read(), Query | list[Query])  # type: ignore[arg-type]
         queries = asked if isinstance(asked, list) else [asked]
         found = await databases.run(database, [each.make_statement() for each in queries])
     except (msgspec.MsgspecError, ValueError, D1Error) as error:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
+from backout.decoding import decode_raw
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Hit(Value, frozen=True):
 def read_config(version: WorkerVersion) -> AssetsConfig:
     """Return the version's configuration; what cannot be read is the default."""
     try:
-        return msgspec.json.decode(version.assets_config or "{}", type=AssetsConfig)
+        return decode_raw(version.assets_config or "{}", AssetsConfig)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return AssetsConfig()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.decoding import decode_raw
 from backout.model.guard.answers import AnswerClass, classify_unless_good
 from backout.model.guard.bodies import make_size_key
 from backout.model.guard.chosen import Choice
@@ -372,7 +373,7 @@ class CountBook:
             found = database.execute("SELECT script, row FROM counts WHERE second >= ?", (oldest,)).fetchall()
         for script, blob in found:
             with contextlib.suppress(msgspec.DecodeError):
-                row = msgspec.json.decode(blob, type=Row)
+                row = decode_raw(blob, Row)
                 self._rows.setdefault(script, {}).setdefault(row.second, {})[
                     _make_key(row.version, keyed=row.keyed)
                 ] = row

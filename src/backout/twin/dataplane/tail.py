@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import WSMsgType, web
 
+from backout.decoding import decode_raw
 from backout.model.value import Value
 from backout.twin.dataplane.tail_events import (
     REQUEST_HEADER,
@@ -242,7 +243,7 @@ class Tail:
         """Take lines of JSON from a tail worker."""
         for line in body.split(b"\n"):
             if line:
-                event = msgspec.json.decode(line, type=dict[str, object])
+                event = decode_raw(line, dict[str, object])
                 self._receive(event)
 
     def _receive(self, event: Event) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
+from backout.decoding import decode_raw
 from backout.errors import BackoutError
 from backout.private import write_over
 from backout.twin.access import get_bearer, require_loopback
@@ -97,7 +98,7 @@ class HostsDaemon(TwinDaemon):
         """Return the ports of before: a configuration names them."""
         file = self._home.directory / "ports.json"
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(file.read_bytes(), type=HostPorts)
+            return decode_raw(file.read_bytes(), HostPorts)
         ports = draw_ports()
         write_over(file, msgspec.json.encode(ports))
         return ports

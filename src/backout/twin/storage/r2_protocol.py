@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import field
 
+from backout.decoding import decode_raw
 from backout.model.value import Value
 from backout.providers.s3.calls import Attributes
 
@@ -226,7 +227,7 @@ def parse_request(data: bytes | str) -> R2Request:
         R2Error: 10029, it is none.
     """
     try:
-        return msgspec.json.decode(data, type=R2Request)
+        return decode_raw(data, R2Request)
     except msgspec.DecodeError as error:
         raise make_invalid_error(f"Metadata missing or invalid: {error}") from error
 
@@ -317,7 +318,7 @@ def _decode_metadata(metadata: Mapping[str, str]) -> list[dict[str, str]]:
     pairs = metadata
     if _ENCODED in metadata:
         try:
-            pairs = msgspec.json.decode(base64.urlsafe_b64decode(metadata[_ENCODED]), type=dict[str, str])
+            pairs = decode_raw(base64.urlsafe_b64decode(metadata[_ENCODED]), dict[str, str])
         except (ValueError, msgspec.DecodeError):
             pairs = metadata
     return [{"k": name, "v": value} for name, value in pairs.items()]
