@@ -30,11 +30,15 @@ from typing import TYPE_CHECKING, Any
 from shared import measure
 
 from backout.journal.sqlite import SqliteJournal
+from backout.model.plan import Plan, PlanKind, Step
+from backout.ports import NotDone
 from backout.providers.child import find_free_ports, tie_to_parent
 from backout.providers.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from backout.ports import StepContext
 
     Samples = dict[str, list[float]]
 
@@ -178,9 +182,9 @@ def measure_growth(folder: Path, token: str, clients: int) -> tuple[float, float
             follow(port, "/stream/environments", token, clients // 2, 3600),
             follow(port, "/api/v1/events", token, clients // 2, 3600),
         ]
-        add_events(journal, _HOUR_OF_EVENTS // 10)
+        record_watches(journal, _HOUR_OF_EVENTS // 10)
         before = read_rss_mb(process.pid)
-        add_events(journal, _HOUR_OF_EVENTS)
+        record_watches(journal, _HOUR_OF_EVENTS)
         after = read_rss_mb(process.pid)
         for each in watching:
             each.kill()
@@ -189,11 +193,34 @@ def measure_growth(folder: Path, token: str, clients: int) -> tuple[float, float
     return before, after - before
 
 
-def add_events(journal: SqliteJournal, count: int) -> None:
-    """Append events, about forty a second."""
-    for _ in range(count):
-        journal.note("app-0", "incident.noted", f"{time.time()}", {"id": "x", "text": "x" * 200}, actor="bench")
-        time.sleep(0.02)
+class Watching:
+    """A step that records its progress, about forty times a second."""
+
+    arguments: Any = dict
+    effect = irreversible = False
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def do(self, _args: dict[str, Any], context: StepContext) -> dict[str, Any]:
+        """Record it so often."""
+        for number in range(self._count):
+            context.progress({"number": number, "text": "x" * 200})
+            time.sleep(0.02)
+        return {}
+
+    def probe(self, _args: dict[str, Any], _context: StepContext) -> NotDone:
+        """Return that it is to be done again."""
+        return NotDone()
+
+
+def record_watches(journal: SqliteJournal, count: int) -> None:
+    """Record the runs of an hour, four of a quarter of an hour, with so many events in all."""
+    step = Step("watch", "Watch the deployment", {"version": "v", "deployment": "d"})
+    for _ in range(4):
+        plan = Plan(PlanKind.GUARD, "app-0", "a deployment", (step,))
+        run = journal.submit(plan, actor="bench", reason="a deployment")
+        journal.drive(run, {"watch": Watching(count // 4)}, actor="bench")
 
 
 def read_rss_mb(pid: int) -> float:

@@ -59,7 +59,7 @@ def test_no_more_is_read_than_was_asked_for(journal: StoredJournal, monkeypatch:
     assert (newest.state, read) == (RunState.INTERRUPTED, [1])
     del read[:]
     assert len(list(islice(journal.walk_runs("staging"), 5))) == 5
-    assert sum(read) <= 10
+    assert len(read) == 2
 
 
 def test_a_run_that_is_submitted_meanwhile_shifts_nothing(journal: StoredJournal) -> None:

@@ -75,7 +75,7 @@ def decode_event(row: Sequence[Any]) -> Event:
     return _decode_cached_event(tuple(row))
 
 
-@lru_cache(maxsize=2048)  # a run is read at each of its steps, and its events stay as they are
+@lru_cache(maxsize=512)  # a run is read at each of its steps, and its events stay as they are
 def _decode_cached_event(row: tuple[Any, ...]) -> Event:
     what = f"event {row[0]!r:.20}"
     seq, at, environment, run, step, kind, text, actor, _, own = decode_columns(row[:_OWN], _EventRow, what)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backout.ports.journal_link import Connection
 
 _NEWEST = "SELECT max(seq) FROM event WHERE run = ? AND kind <> 'step.progress'"
-_PAGES = (1, 9, 90, 200)
+_PAGES = (1, 24, 200)
 """How many runs are read at once, the last number again and again: most who ask want the newest one, or a few."""
 
 
