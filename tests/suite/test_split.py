@@ -106,14 +106,18 @@ class Collected:
 
 
 def test_what_takes_turns_depends_on_the_suite() -> None:
-    """The slow ones in the short suite, of the long ones those marked `rotating` in the whole one; no others."""
+    """The slow ones, in the whole suite the long ones as well, those marked `rotating` more seldom; no others."""
     file, _, function = SLOW.read_text(encoding="utf-8").partition("\n")[0].partition("::")
     long = (pytest.mark.long.mark, pytest.mark.rotating("wrangler", 4).mark)
     slow = [Collected(TESTS / file, f"tests/{file}::{function}[{case}]") for case in range(7)]
     quick = [Collected(TESTS / file, f"tests/{file}::test_something_else[{case}]") for case in range(7)]
     rotating = [Collected(TESTS / file, f"tests/{file}::{function}[{case}]", long) for case in range(7)]
-    items = cast("list[pytest.Item]", [*slow, *quick, *rotating])
-    assert {id(item) for item in pick_of_other_days(items, TESTS, everything=True)} < set(map(id, rotating))
+    others = [Collected(TESTS / file, f"tests/{file}::test_long[{case}]", long[:1]) for case in range(8)]
+    items = cast("list[pytest.Item]", [*slow, *quick, *rotating, *others])
+    left = {id(item) for item in pick_of_other_days(items, TESTS, everything=True)}
+    assert [sum(id(item) in left for item in each) for each in (quick, others)] == [0, 4]
+    assert sum(id(item) in left for item in slow) in {3, 4}
+    assert sum(id(item) in left for item in rotating) in {5, 6}
     left = {id(item) for item in pick_of_other_days(items, TESTS, everything=False)}
     assert left < set(map(id, slow))
     assert len(left) in {4, 5}

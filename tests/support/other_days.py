@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 SLOW = Path(__file__).with_name("slow.txt")
 """The tests that took two seconds or more in `make test`, made by `tools/list_slow_tests.py`."""
 SLOW_DAYS = 3
+REST_DAYS = 2
+"""In `make test-all`: of the long ones that have no family, and of the slow ones."""
 
 
 def pick_of_other_days(items: Sequence[pytest.Item], tests: Path, *, everything: bool = ALL) -> list[pytest.Item]:
-    """Return those that do not run today: in `make test-all` of the long ones marked `rotating`, else of the slow ones.
+    """Return those that do not run today: in `make test` of the slow ones, in `make test-all` of the long ones, too.
 
     Args:
         items: in the order in which they were collected, the same on each day.
@@ -44,12 +46,15 @@ def name_function(item: pytest.Item, tests: Path) -> str:
 def _find_family(item: pytest.Item, tests: Path, slow: frozenset[str], *, everything: bool) -> tuple[str, int]:
     """Return which tests take turns with this one and in how many days each comes up; "" if it runs every day."""
     is_long = item.get_closest_marker("long") is not None
-    if everything and is_long and (mark := _find_rotation(item)) is not None:
-        family, days = mark.args
-        return str(family), int(days)
-    if not everything and not is_long and name_function(item, tests) in slow:
-        return "slow", SLOW_DAYS
-    return "", 1
+    if not is_long and name_function(item, tests) in slow:
+        return "slow", REST_DAYS if everything else SLOW_DAYS
+    if not everything or not is_long:
+        return "", 1
+    mark = _find_rotation(item)
+    if mark is None:
+        return "long", REST_DAYS
+    family, days = mark.args
+    return str(family), int(days)
 
 
 def _find_rotation(item: pytest.Item) -> pytest.Mark | None:
