@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from journal.toy import FakeClock
-from web_lab import PRODUCTION, STAGING, Permission, SystemClock, open_lab
+from web_lab import PRODUCTION, SETTINGS, STAGING, Permission, SystemClock, open_lab
 from web_logins import PEERS, ask_from, log_in, read_cookie
 
 from backout.model import login as events
@@ -216,6 +216,22 @@ def test_what_the_command_grants_and_revokes(lab: Lab) -> None:
     assert (page.status, "night shift" in page.text) == (IN, True)
     refused = lab.ask("POST", f"{PAGE}/requests", form={"act": "plan"}, headers={"Cookie": cookie})
     assert refused.status == 403
+
+
+def test_an_address_leads_to_the_pages_that_notices_lead_to(quick_path: Path) -> None:
+    """`notify.pages` says where they are; `--url` says it better, and without both it is this machine."""
+    settings = SETTINGS.format(journal="")
+    for added, words, expected in (
+        ("", (), "http://127.0.0.1:8765"),
+        ('[notify]\npages = "https://backout.example.com/"\n', (), "https://backout.example.com"),
+        ('[notify]\npages = "https://backout.example.com/"\n', ("--url", "http://[::1]:9"), "http://[::1]:9"),
+    ):
+        (quick_path / "backout.toml").write_text(settings + added)
+        done = subprocess.run(
+            [sys.executable, "-m", "backout", "serve", "login", *words, "--json"],
+            cwd=quick_path, capture_output=True, text=True, check=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["login_url"].startswith(f"{expected}/login?offer=bko_")
 
 
 def test_an_altered_secret_is_nobodys(lab: Lab) -> None:

@@ -38,9 +38,11 @@ _ONLY = click.option(
 @click.option("--name", type=REASON, help="Who it is for; what that person does is recorded under it. Default: you.")
 @_ROLE
 @_ONLY
-@click.option("--url", metavar="URL", default=f"http://{DEFAULT}", show_default=True, help="Where the pages are.")
+@click.option(
+    "--url", metavar="URL", help=f"Where the pages are. Default: notify.pages, where it is set, else http://{DEFAULT}."
+)
 @pass_shell
-def login(shell: Shell, *, name: str | None, role: str, only: tuple[str, ...], url: str) -> None:
+def login(shell: Shell, *, name: str | None, role: str, only: tuple[str, ...], url: str | None) -> None:
     """Print an address of the pages that logs a person in; it works once, within five minutes.
 
     Whoever can write the journal can do this: it is how the first login comes about.
@@ -50,7 +52,8 @@ def login(shell: Shell, *, name: str | None, role: str, only: tuple[str, ...], u
 
     logins = _open_logins(shell, only)
     secret = logins.offer(name or find_actor().partition("@")[0], Permission(role), only)
-    address = f"{url.rstrip('/')}/login?offer={secret}"
+    pages = url or shell.config().settings.notify.pages or f"http://{DEFAULT}"
+    address = f"{str(pages).rstrip('/')}/login?offer={secret}"
     shell.output.result("serve-login", {"login_url": address, "role": role, "environments": list(only)}, address)
 
 
