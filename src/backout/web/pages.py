@@ -16,7 +16,6 @@ from backout.errors import BackoutError, UsageError
 from backout.model.action_request import Act
 from backout.model.login import Permission
 from backout.report.incident.picture import draw
-from backout.runbook.incident.report import find_record, read_incident, read_picture
 from backout.web import content
 from backout.web.problems import TITLES, is_of_api, make_problem
 
@@ -116,6 +115,8 @@ class Pages:
         self.check(login, Permission.VIEWER, name)
 
         def read() -> str:
+            from backout.runbook.incident.report import find_record, read_incident, read_picture
+
             if self._site.find_run(name, run) is None:
                 raise UsageError(f"there is no run {run!r}", where=name)
             records = self._site.open_records(name, login.name)

@@ -10,7 +10,6 @@ from backout.errors import BackoutError
 from backout.model.guard.signals import merge_latency, quantile_ms, sum_counts
 from backout.model.steps.guard import WatchStep
 from backout.report.guard.explain import make_record
-from backout.runbook.hindsight.explain import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,6 +128,8 @@ def _list_marks(site: Site, runs: Sequence[Run], deployed_at: int | None) -> lis
 
 def _read_evidence(site: Site, run: Run) -> dict[str, object] | None:
     """Return how the evidence of the watch grew, and from where on it decides; None while it has not."""
+    from backout.runbook.hindsight.explain import explain
+
     with suppress(BackoutError):
         found = make_record(explain(site.journal, site.journal, site.choose(run.environment).policy, run.id))
         return {name: found[name] for name in ("since", "decided_at", "verdict", "threshold", "chart")}

@@ -11,7 +11,6 @@ from backout.model.guard.shift import ACCEPTED
 from backout.model.guard.verdict import Decision
 from backout.report.guard.acceptances import list_acceptances
 from backout.report.guard.run_end import find_end
-from backout.runbook.guard.held import list_holding_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +47,8 @@ def judge_end(journal: Journal, run: Run, get_result: Callable[[str], Json]) -> 
 
 def _list_holding(watched: Json) -> frozenset[str]:
     """Return the names of the shifts that hold a watch; none where another version of backout wrote something else."""
+    from backout.runbook.guard.held import list_holding_in
+
     if not isinstance(watched, dict):
         return frozenset()
     try:
