@@ -69,7 +69,7 @@ def test_what_a_worker_reads_anew_is_not_only_old() -> None:
         card = show(status, worker, 1000.0, now)
         assert (card.word, card.is_being_read) == ("not known", False)
     assert not show(KeptStatus({"live_version": "v-0"}, 1000.5), "worker-1", 1000.0, 1001.0).is_being_read
-    assert show(KeptStatus({"troubles": ["it fails"]}, 0.0), "worker-1", 1000.0, 1001.0).word == "needs you"
+    assert show(KeptStatus({"troubles": ["it fails"]}, 0.0), "worker-1", 1000.0, 1001.0).word == "being read"
 
 
 def test_the_site_knows_since_when_somebody_looks(tmp_path: Path) -> None:
@@ -91,3 +91,36 @@ def test_counts_that_are_no_numbers_are_not_measured() -> None:
     record = {"traffic": {"error_rate": 0.5, "requests": "many"}}
     card = Card(EnvironmentView("app", False, KeptStatus(record, 0.0), "", None, None), 1.0)
     assert card.failed_share == ("dim", "not measured")
+
+
+def test_what_is_old_is_not_shown_as_what_is() -> None:
+    """Troubles that were read before a rollback are told as such, and nothing is marked as good or bad by them."""
+    told = {
+        "live_version": "v-1",
+        "troubles": ["9 requests failed in the last 5 min, the last one 1.3 s ago"],
+        "traffic": {"error_rate": 0.3, "requests": 30},
+        "health": {"reach": "answered", "overall": "ok", "services": {}},
+        "stable": True,
+    }
+    kept = KeptStatus(told, 0.0)
+    now = show(kept, "worker-1", None, 1.0)
+    assert (now.word, now.needs) == ("needs you", tuple(told["troubles"]))
+    assert (now.failed_share[0], now.health[0], now.mark[0]) == ("bad", "good", "good")
+    glance = show(kept, "worker-1", 1000.0, 1001.0)
+    assert (glance.word, glance.tone) == ("being read", "note")
+    assert glance.needs[0].startswith("nobody looked for a while")
+    assert glance.needs[1] == f"when it was read last: {told['troubles'][0]}"
+    assert [glance.failed_share[0], glance.health[0], glance.mark[0]] == ["dim"] * 3
+    dead = show(kept, "", None, 1001.0)
+    assert (dead.word, dead.needs[0]) == ("needs you", "what is shown is old: no worker has read it since")
+
+
+def test_a_hold_says_until_when() -> None:
+    """Whoever repairs data by hand has to know; one without an end lasts until somebody lifts it."""
+    for until, words in (
+        ("2026-12-03T02:08:30Z", "data, until 2026-12-03 02:08 UTC"),
+        (None, "data, until somebody lifts it"),
+        ("soon", "data"),
+    ):
+        kept = KeptStatus({"hold": {"why": "data", "until": until}}, 0.0)
+        assert show(kept, "w", 0.0, 1.0).hold == words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from web_lab import PRODUCTION, STAGING, Permission, make_plan, open_lab
 
 from backout.config import Environment, load
@@ -15,7 +16,7 @@ from backout.model.action_request import Act, Requester, RequestState
 from backout.model.incident import record
 from backout.runbook.incident.case import add_remark, open_incident
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
-from backout.runbook.serve.overviews import save_status
+from backout.runbook.serve.overviews import read_viewed, save_status
 from backout.wiring.records import open_journal
 
 if TYPE_CHECKING:
@@ -103,6 +104,16 @@ def test_a_first_glance_says_that_it_is_being_read(tmp_path: Path) -> None:
         assert 'class="stale"' not in guarded
         assert "no worker has read it since" in alone
         assert 'class="stale"' in alone
+
+
+@pytest.mark.parametrize("kind", ["incident", "run", "requests"])
+def test_whoever_reads_of_an_incident_has_its_environment_read(tmp_path: Path, kind: str) -> None:
+    """From there one goes on to the environment: what a worker had read before a rollback said that it is bad."""
+    with open_lab(tmp_path) as lab:
+        known = {"incident": lab.night.incidents, "run": lab.night.runs, "requests": lab.night.requests}[kind]
+        before = read_viewed(lab.journal).get(STAGING, 0.0)
+        look(lab, f"/env/{STAGING}/{kind}/{known[STAGING]}")
+        assert read_viewed(lab.journal)[STAGING] > before
 
 
 def test_a_title_begins_with_a_capital_letter(lab: Lab) -> None:

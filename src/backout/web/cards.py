@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import Undecodable, parse_moment
 from backout.model.incident.incident import RunState
+from backout.report.times import format_clock, format_day
 from backout.web.sentences import name_run
 
 if TYPE_CHECKING:
@@ -54,16 +56,22 @@ class Card:
             open_.append("an incident is open")
         if view.run is not None and self.halted:
             open_.append(f"{name_run(view.run)}: {view.run.state}")
-        again = "its worker is asked to read it again" if view.worker else "no worker has read it since"
-        stale = [f"what is shown is old: {again}"] if self.is_stale else []
-        if self.is_being_read:
-            stale = ["nobody looked for a while: what is shown is old, and is being read anew"]
-        needs = (*wrong, *stale, *unmeasured, *open_)
-        if wrong:
+        stale = self._tell_age()
+        if stale:  # what the last reading said is not how it is now: a rollback may have mended it since
+            wrong, unmeasured = ([f"when it was read last: {each}" for each in found] for found in (wrong, unmeasured))
+        needs = (*stale, *wrong, *unmeasured, *open_)
+        if wrong and not self.is_being_read:
             return _URGENT, needs
         if stale:
             return _UNREAD, needs
         return (_UNMEASURED if unmeasured else _OPEN if open_ else WELL), needs
+
+    def _tell_age(self) -> list[str]:
+        """Return that what is shown is old, and what is done about it; nothing where it is not old."""
+        if self.is_being_read:
+            return ["nobody looked for a while: what is shown is old, and is being read anew"]
+        again = "its worker is asked to read it again" if self.worker else "no worker has read it since"
+        return [f"what is shown is old: {again}"] if self.is_stale else []
 
     @property
     def halted(self) -> bool:
@@ -73,8 +81,8 @@ class Card:
 
     @property
     def hold(self) -> str:
-        """Why it is held, "" where it is not."""
-        return str(get_table(self.record.get("hold")).get("why") or "")
+        """Why it is held, and until when, "" where it is not."""
+        return describe_hold(self.record)
 
     @property
     def tone(self) -> str:
@@ -101,8 +109,8 @@ class Card:
     def mark(self) -> tuple[str, str]:
         """The mark of the live version, (tone, word)."""
         if self.record.get("quarantined"):
-            return "bad", "quarantined"
-        return ("good", "stable") if self.record.get("stable") else ("dim", "not marked yet")
+            return self._dim("bad", "quarantined")
+        return self._dim("good", "stable") if self.record.get("stable") else ("dim", "not marked yet")
 
     @property
     def health(self) -> tuple[str, str]:
@@ -113,9 +121,10 @@ class Card:
         services = get_table(health.get("services"))
         down = [name for name, each in services.items() if get_table(each).get("state") == "down"]
         if down:
-            return "bad", f"{', '.join(down)} down"
+            return self._dim("bad", f"{', '.join(down)} down")
         reach, overall = str(health.get("reach") or ""), str(health.get("overall") or "")
-        return ("good", "ok") if reach == "answered" and overall in ("", "ok", "None") else ("warn", overall or reach)
+        is_well = reach == "answered" and overall in ("", "ok", "None")
+        return self._dim("good", "ok") if is_well else self._dim("warn", overall or reach)
 
     @property
     def failed_share(self) -> tuple[str, str]:
@@ -129,12 +138,29 @@ class Card:
         if requests is None or not isinstance(rate, int | float):
             return "dim", "no request"
         is_bad = any("requests failed" in each for each in list_texts(self.record.get("troubles")))
-        return "bad" if is_bad else "good", f"{100 * rate:.2g} % of {requests:,}"
+        return self._dim("bad" if is_bad else "good", f"{100 * rate:.2g} % of {requests:,}")
+
+    def _dim(self, tone: str, words: str) -> tuple[str, str]:
+        """Return a mark and its words; what is old is marked as neither good nor bad."""
+        return ("dim" if self.is_stale else tone), words
 
     @property
     def drill(self) -> Mapping[str, Json]:
         """The newest drill that passed: `name`, `passed_at`; empty for none."""
         return get_table(self.record.get("drill"))
+
+
+def describe_hold(record: Mapping[str, Json]) -> str:
+    """Return why an environment is held, and until when, from its status; "" where it is not."""
+    hold = get_table(record.get("hold"))
+    why, until = str(hold.get("why") or ""), hold.get("until")
+    if not why:
+        return ""
+    try:
+        at = parse_moment(str(until)) if until else None
+    except Undecodable:
+        return why
+    return f"{why}, until " + ("somebody lifts it" if at is None else f"{format_day(at)} {format_clock(at)[:5]} UTC")
 
 
 def list_texts(value: object) -> list[str]:

@@ -20,7 +20,7 @@ from backout.runbook.incident.records import tell_incident
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
-from backout.web.cards import WELL, Card, get_table
+from backout.web.cards import WELL, Card, describe_hold, get_table
 from backout.web.sentences import (
     name_request,
     name_run,
@@ -129,6 +129,7 @@ def _make_request_row(request: ActionRequest, now: float) -> Content:
 
 def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     """Return the page of one request. Raises UsageError: there is none."""
+    site.note_viewed((name,))
     now, known = site.clock.now(), list_requests(site.journal, name)
     request = next((each for each in known if each.id == number), None)
     if request is None:
@@ -220,6 +221,7 @@ def show_incident(site: Site, login: Login, name: str, incident_id: str) -> Cont
 
 
 def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | None) -> Content:
+    site.note_viewed((name,))  # whoever goes on from here to the environment finds it as it is
     content: Content = {
         "environment": name,
         "protected": site.choose(name).protected,
@@ -261,7 +263,7 @@ def _find_counted_until(incident: IncidentRecord, runs: list[Run]) -> float | No
 def _read_hold(site: Site, name: str) -> str:
     """Return why an environment is held, as a worker read it last; "" where it is not, or nobody has read it."""
     kept = read_kept_status(site.journal, name)
-    return "" if kept is None else str(get_table(kept.record.get("hold")).get("why") or "")
+    return "" if kept is None else describe_hold(kept.record)
 
 
 def _find_asker(site: Site, run: Run) -> str:

@@ -125,7 +125,7 @@ class Site:
 
     def read_views(self, names: tuple[str, ...]) -> tuple[EnvironmentView, ...]:
         """Return what the pages show of these environments. Raises BackoutError: the journal cannot be read."""
-        self._note_viewed(names)
+        self.note_viewed(names)
         workers = self.journal.read_workers()
         return tuple(
             read_view(
@@ -140,7 +140,7 @@ class Site:
             for name in names
         )
 
-    def _note_viewed(self, names: tuple[str, ...]) -> None:
+    def note_viewed(self, names: tuple[str, ...]) -> None:
         """Have a worker keep these environments fresh; a journal that takes nothing now is read all the same."""
         now = self.clock.now()
         with self._lock:
