@@ -163,6 +163,28 @@ def test_what_a_rescue_from_branches_gets_wrong_is_found(shop: Typing, monkeypat
     assert (labels["table"], labels["left"] + labels["wrong"], labels["examples"]) == ("public.labels", 1, ["70"])
 
 
+@pytest.mark.long
+def test_a_branch_that_ends_before_the_damage_is_made_again_later(
+    shop: Typing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit with a later time may stand before it in the WAL, and a recovery to its moment ends there."""
+    with shop.lab.connect() as connection:
+        connection.execute("CREATE TABLE hasty (id int PRIMARY KEY, label text)")
+        connection.execute("INSERT INTO hasty SELECT g, 'p' || g FROM generate_series(1, 90) g")
+        time.sleep(0.05)  # the branch before shows them
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute("UPDATE hasty SET label = 'bad' WHERE id <= 80")
+    assert row is not None
+    monkeypatch.setattr(shop.vendor, "ends_early_s", 0.02)
+    dry = tables_of(shop("db", "restore", str(row[0]), "--dry-run", "--json").json)
+    assert dry["public.hasty"]["columns"] == ["label"]
+    shop("db", "restore", str(row[0]), "--yes")
+    assert shop.lab.rows("SELECT count(*) FROM hasty WHERE label = 'bad'") == [(0,)]
+    shop("db", "restore", "--undo", "--yes")
+    assert nothing_is_left(shop)
+
+
 def test_a_side_branch_is_made_once_and_shows_the_moment_before(shop: Typing, xid: str) -> None:
     """By the transaction; the same command again makes none; a restore point goes by its LSN."""
     first = shop("db", "restore", xid, "--side", "--json").json["side"]

@@ -49,6 +49,7 @@ class BranchingVendor(Neon):
 
     Args:
         strays_to: the LSN that it puts in place, whatever the branch shows; None for the branch's.
+        ends_early_s: by how much a branch shows an earlier time, as where a later commit comes before it in the WAL.
         before_stop, stopped, after_start: are called around an exchange; `stopped` with what comes, while it is down.
     """
 
@@ -56,6 +57,7 @@ class BranchingVendor(Neon):
     base: str = "base"
     lock: threading.Lock = field(default_factory=threading.Lock)
     strays_to: int | None = None
+    ends_early_s: float = 0.0
     before_stop: Callable[[], None] = lambda: None
     stopped: Callable[[Path], None] = lambda _incoming: None
     after_start: Callable[[], None] = lambda: None
@@ -90,7 +92,7 @@ class BranchingVendor(Neon):
         self.lab.archived()
         if "parent_lsn" in asked:
             return parse_lsn(asked["parent_lsn"])
-        at = datetime.fromisoformat(asked["parent_timestamp"]).timestamp()
+        at = datetime.fromisoformat(asked["parent_timestamp"]).timestamp() - self.ends_early_s
         search = WalSearch(self.lab.binaries, self.lab.backups, self.lab.root / "vendor" / "wal")
         later = (each.lsn for each in search.commits((self._span(),)) if each.at > at + 2e-7)
         return next(later, parse_lsn(newest))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -56,7 +56,7 @@ def make_actions(tools: BranchTools) -> dict[str, AnyAction]:
     return {
         BranchStep.action: MakeBranch(tools),
         BranchBeforeStep.action: MakeBranch(tools),
-        BranchAfterStep.action: MakeBranch(tools),
+        BranchAfterStep.action: MakeBranchAfter(tools),
         BranchLookStep.action: LookAtBranch(tools),
         BranchNoteNewerStep.action: NoteNewerThanBranches(tools),
         BranchCompareStep.action: CompareWithBranches(tools),
@@ -71,7 +71,7 @@ def make_actions(tools: BranchTools) -> dict[str, AnyAction]:
 
 
 class MakeBranch(Action[BranchStep, BranchResult]):
-    """Steps `db_branch`, `db_branch_before`, `db_branch_after` {name, lsn, at, snapshot}: a branch to connect to."""
+    """Steps `db_branch`, `db_branch_before` {name, lsn, at, snapshot}: a branch to connect to."""
 
     arguments = BranchStep
     effect = False
@@ -82,6 +82,24 @@ class MakeBranch(Action[BranchStep, BranchResult]):
     def do(self, args: BranchStep, context: StepContext) -> BranchResult:
         """Return the branch, with the first id not assigned there: what is younger is the branch's own."""
         return _make_branch(self._tools, args)
+
+
+class MakeBranchAfter(Action[BranchAfterStep, BranchResult]):
+    """Step `db_branch_after` {name, lsn, at, snapshot}: a branch that has the damage."""
+
+    arguments = BranchAfterStep
+    effect = False
+
+    def __init__(self, tools: BranchTools) -> None:
+        self._tools = tools
+
+    def do(self, args: BranchAfterStep, context: StepContext) -> BranchResult:
+        """Return the branch, see `_make_branch_after`."""
+        tools = self._tools
+        run = tools.own.runs.find(context.run)
+        assert run is not None
+        rescue = run.plan.arguments(BranchRescueStep)
+        return _make_branch_after(tools, args, rescue, _find_first(tools, context.run, BranchBeforeStep))
 
 
 class LookAtBranch(Action[BranchLookStep, BranchLookResult]):
@@ -204,6 +222,8 @@ class DropBranches(Action[DropBranchesStep, DropResult]):
         return NotDone() if there & set(args.names) else Done(DropResult(dropped=args.names))
 
 
+_LATER_S: Final = (0.01, 0.1, 1.0)
+"""How much later a branch is made that lacks the transaction, one after the other."""
 Rescuing = BranchNoteNewerStep | BranchRescueStep | BranchRescueCheckStep | BranchCompareStep
 
 
@@ -211,9 +231,8 @@ def foresee(tools: BranchTools, plan: Plan) -> RescueReport:
     """Return what the plan of a rescue would write, by table; only branches are made, and deleted again."""
     rescue = plan.arguments(BranchRescueStep)
     try:
-        first, end = (
-            _make_branch(tools, plan.arguments(kind)).next_xid for kind in (BranchBeforeStep, BranchAfterStep)
-        )
+        first = _make_branch(tools, plan.arguments(BranchBeforeStep)).next_xid
+        end = _make_branch_after(tools, plan.arguments(BranchAfterStep), rescue, first).next_xid
         _look_at_branch(tools, plan.arguments(BranchLookStep))
         before, after = _get_urls(tools, rescue)
         damage = _read_damage(tools, rescue, (before, first), (after, end))
@@ -229,6 +248,28 @@ def _make_branch(tools: BranchTools, args: BranchStep) -> BranchResult:
     return BranchResult(
         **msgspec.structs.asdict(_make_branch_record(made)), next_xid=tools.reader.next_xid(tools.url(made))
     )
+
+
+def _make_branch_after(tools: BranchTools, args: BranchAfterStep, rescue: BranchRescueStep, first: int) -> BranchResult:
+    """Return a branch that has the damaging transaction, as soon after it as there is one.
+
+    A transaction gets the time of its commit before its place in the WAL: one with a later time may come before it,
+    and a recovery to a moment ends there.
+
+    Args:
+        first: the first id that is not assigned in the branch before the damage.
+    """
+    made = _make_branch(tools, args)
+    xid, at = rescue.damage.xid, args.at
+    if xid is None or at is None:
+        return made
+    for later_s in _LATER_S:
+        before, after = _get_urls(tools, rescue)
+        if find_transaction(tools.reader.list_committed_between((before, first), (after, made.next_xid)), xid)[0]:
+            break
+        _drop(tools, (args.name,))
+        made = _make_branch(tools, msgspec.structs.replace(args, at=at + later_s))
+    return made
 
 
 def _make_branch_record(branch: SideBranch) -> BranchRecord:
