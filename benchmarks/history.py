@@ -30,7 +30,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.journal_link import PostgresLink
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.runbook.incident.incident_book import IncidentBook
+from backout.runbook.incident.incident_cache import IncidentCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def measure_s(ask: Callable[[], object]) -> float:
 
 def read(journal: StoredJournal, watches: int) -> dict[str, float]:
     """Return how long each question took, in seconds. Exits where an answer lacks something."""
-    book = IncidentBook(journal, journal)
+    book = IncidentCache(journal, journal)
     found = {
         "newest": measure_s(lambda: next(journal.walk_runs(_ENVIRONMENT))),
         "all": measure_s(lambda: journal.runs(_ENVIRONMENT)),
@@ -130,12 +130,7 @@ def main() -> None:
     }
     ratios = {key: measure.ratio(*pair) for key, pair in pairs.items()}
     if options.json:
-        made = {
-            "schema": "backout.benchmark/1", "name": "history", "machine": measure.describe_machine(),
-            "samples": samples, "ratios": ratios, "n": {key: len(pair[0]) for key, pair in pairs.items()},
-            "bound95": {key: measure.ratio_bound(*pair) for key, pair in pairs.items()},
-        }  # fmt: skip
-        print(measure.as_json(made))
+        print(measure.as_json(measure.relative("history", samples, pairs)))
         return
     print(f"history: {options.watches} watches, {measure.describe_machine()}")
     for key, values in samples.items():

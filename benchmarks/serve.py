@@ -270,12 +270,7 @@ def main() -> None:
     samples = compare(options)
     pair = (samples["p99_s"], samples["bare_p99_s"])
     if options.json:
-        made = {
-            "schema": "backout.benchmark/1", "name": "serve", "machine": measure.describe_machine(),
-            "samples": samples, "ratios": {"p99": measure.ratio(*pair)}, "n": {"p99": len(pair[0])},
-            "bound95": {"p99": measure.ratio_bound(*pair)},
-        }  # fmt: skip
-        print(measure.as_json(made))
+        print(measure.as_json(measure.relative("serve", samples, {"p99": pair})))
         return
     print(f"serve: {options.clients} clients, {measure.describe_machine()}")
     for key, values in samples.items():

@@ -281,12 +281,7 @@ def main() -> None:
     pairs = make_pairs(samples)
     ratios = {key: measure.ratio(*pair) for key, pair in pairs.items()}
     if options.json:
-        made = {
-            "schema": "backout.benchmark/1", "name": "worker", "machine": measure.describe_machine(),
-            "samples": samples, "ratios": ratios, "n": {key: len(pair[0]) for key, pair in pairs.items()},
-            "bound95": {key: measure.ratio_bound(*pair) for key, pair in pairs.items()},
-        }  # fmt: skip
-        print(measure.as_json(made))
+        print(measure.as_json(measure.relative("worker", samples, pairs)))
         return
     print(f"worker: {options.environments} environments, {measure.describe_machine()}")
     for key, values in samples.items():

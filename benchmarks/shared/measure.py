@@ -95,11 +95,18 @@ def record(name: str, ours: Sequence[Sample], peer: Sequence[Sample], peer_name:
     sides = {"backout": ours, peer_name: peer}
     columns = {f"{side}_{key}": [getattr(s, key) for s in sides[side]] for key in FIGURES for side in sides}
     pairs = {key: (columns[f"backout_{key}"], columns[f"{peer_name}_{key}"]) for key in FIGURES}
+    return relative(name, columns, pairs)
+
+
+def relative(
+    name: str, samples: Mapping[str, Sequence[float]], pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+) -> dict[str, object]:
+    """Return a `backout.benchmark/1`: raw samples, and the ratio of each pair of them, (ours, the peer's)."""
     return {
         "schema": "backout.benchmark/1",
         "name": name,
         "machine": describe_machine(),
-        "samples": columns,
+        "samples": samples,
         "ratios": {key: ratio(*pair) for key, pair in pairs.items()},
         "n": {key: len(pair[0]) for key, pair in pairs.items()},
         "bound95": {key: ratio_bound(*pair) for key, pair in pairs.items()},

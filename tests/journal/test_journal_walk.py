@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from journal import toy
 
-from backout.journal import stored_runs
+from backout.journal.stored_runs import StoredRuns
 from backout.model.incident.incident import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from backout.journal.store import Store
     from backout.journal.stored import StoredJournal
+    from backout.ports.journal_link import Connection
 
 MANY = 13
 
@@ -48,18 +51,44 @@ def test_what_is_walked_is_every_run(journal: StoredJournal, environment: str | 
         assert journal.count_runs(environment) == len(expected)
 
 
-def test_no_more_is_read_than_was_asked_for(journal: StoredJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+class CountedStore:
+    """A store that keeps how many runs each question was about."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.asked: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @contextmanager
+    def reading(self) -> Iterator[CountedConnection]:
+        with self._store.reading() as connection:
+            assert connection is not None
+            yield CountedConnection(connection, self.asked)
+
+
+class CountedConnection:
+    """Its connection."""
+
+    def __init__(self, connection: Connection, asked: list[int]) -> None:
+        self._connection, self._asked = connection, asked
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        if "run IN" in statement:
+            self._asked.append(len(values))
+        return self._connection.execute(statement, values)
+
+
+def test_no_more_is_read_than_was_asked_for(journal: StoredJournal) -> None:
     """Who wants the newest run, or a few, does not pay for a year of them."""
-    read: list[int] = []
-    load_all = stored_runs.load_all
-    monkeypatch.setattr(
-        stored_runs, "load_all", lambda connection, runs: read.append(len(runs)) or load_all(connection, runs)
-    )
-    newest = next(journal.walk_runs("staging"))
-    assert (newest.state, read) == (RunState.INTERRUPTED, [1])
-    del read[:]
-    assert len(list(islice(journal.walk_runs("staging"), 5))) == 5
-    assert len(read) == 2
+    store = CountedStore(journal._store)
+    runs = StoredRuns(cast("Store", store), lease_ttl_s=30.0, host=None)
+    newest = next(runs.walk_runs("staging"))
+    assert (newest.state, store.asked) == (RunState.INTERRUPTED, [1])
+    del store.asked[:]
+    assert len(list(islice(runs.walk_runs("staging"), 5))) == 5
+    assert len(store.asked) == 2
 
 
 def test_a_run_that_is_submitted_meanwhile_shifts_nothing(journal: StoredJournal) -> None:

@@ -20,8 +20,8 @@ from backout.model.login import Permission
 from backout.runbook.incident.case import add_remark
 from backout.runbook.serve.action_requests import make_request
 from backout.runbook.serve.logins import SESSION_S
-from backout.web.led_back import forget_asked, keep_asked, keep_path, read_asked
 from backout.web.pages import check_rights
+from backout.web.return_path import forget_asked, keep_asked, keep_path, read_asked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

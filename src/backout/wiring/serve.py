@@ -14,7 +14,7 @@ from backout.model.login import PREFIX, Login
 from backout.providers.clock import SystemClock
 from backout.report.redact import MASK
 from backout.runbook.incident.case import IncidentRecords
-from backout.runbook.incident.incident_book import IncidentBook
+from backout.runbook.incident.incident_cache import IncidentCache
 from backout.runbook.serve.logins import Logins
 from backout.runbook.serve.overviews import VIEWED_S, find_run, note_viewed, read_view
 from backout.wiring.helps import list_helps, make_commit_url
@@ -86,7 +86,7 @@ class Site:
         self.clock: Clock = SystemClock()
         self._open_journal = open_journals(config)
         self.journal = self._open_journal(replace(config, chosen=self.environments[0]))
-        self.incidents = IncidentBook(self.journal, self.journal)
+        self.incidents = IncidentCache(self.journal, self.journal)
         self.person = find_actor()
         self.actor = f"backout serve, {self.person}"
         role = config.settings.journal.pages_role or ""

@@ -63,7 +63,6 @@ class IncidentHistory:
         self._journal, self._runs, self._environment = journal, runs, environment
         self._causes: dict[str, str] = {}
         self._facts: dict[str, RunFacts] = {}
-        self._events: dict[int, Event] = {}
         self._listed: tuple[IncidentRecord, ...] | None = None
         self._lanes = frozenset(environment + lane for lane in _LANES)
         for lane in self._lanes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backout.model.incident.record import IncidentRecord
     from backout.model.plan import Json
     from backout.ports import Checkpoints, Runs
-    from backout.runbook.incident.incident_book import IncidentBook
+    from backout.runbook.incident.incident_cache import IncidentCache
 
 _RUN: Final = "status"
 _VIEWED: Final = "viewed"
@@ -110,7 +110,7 @@ def read_viewed(checkpoints: Checkpoints) -> dict[str, float]:
 
 
 def read_view(
-    book: IncidentBook,
+    cache: IncidentCache,
     runs: Runs,
     checkpoints: Checkpoints,
     environment: str,
@@ -126,6 +126,6 @@ def read_view(
         read_kept_status(checkpoints, environment),
         worker,
         next(runs.walk_runs(environment), None),
-        next((each for each in book.list_incidents(environment) if each.resolved_at is None), None),
+        next((each for each in cache.list_incidents(environment) if each.resolved_at is None), None),
         looked_since,
     )

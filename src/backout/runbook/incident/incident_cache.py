@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backout.ports import NumberedJournal, Runs
 
 
-class IncidentBook:
+class IncidentCache:
     """The incidents of each environment that was asked about; for several threads."""
 
     def __init__(self, journal: NumberedJournal, runs: Runs) -> None:

@@ -14,18 +14,17 @@ from backout.model.incident import record
 from backout.ports import NotDone
 from backout.runbook.guard.accept import accept
 from backout.runbook.incident.case import IncidentRecords, add_remark, open_incident
-from backout.runbook.incident.incident_book import IncidentBook
-from backout.runbook.incident.records import IncidentHistory, list_incidents
+from backout.runbook.incident.incident_cache import IncidentCache
+from backout.runbook.incident.records import list_incidents
 
 from line import POLICY, Story, roll_back, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from backout.journal.stored import StoredJournal
     from backout.model.incident.incident import Run
-    from backout.model.incident.record import IncidentRecord
     from backout.model.plan import Json
     from backout.ports import StepContext
     from backout.runbook.toolbox import Toolbox
@@ -34,7 +33,7 @@ OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
 
 
 class Watched:
-    """A story whose incidents are listed at each commit to its journal, by a book and anew.
+    """A story whose incidents are listed at each commit to its journal, by the cache and anew.
 
     Attributes:
         looks: how often that was.
@@ -45,15 +44,15 @@ class Watched:
         self.story, self.looks = story, 0
         self.seen: set[str] = set()
         self.journal: StoredJournal = story.tools().journal  # type: ignore[assignment]
-        self.book = IncidentBook(self.journal, self.journal)
+        self.cache = IncidentCache(self.journal, self.journal)
 
     def look(self, _point: str = "") -> None:
-        """Compare what the book lists with what is there."""
+        """Compare what the cache lists with what is there."""
         for name in ("production", "staging"):
             expected = list_incidents(self.journal, self.journal, name)
-            assert self.book.list_incidents(name) == expected
+            assert self.cache.list_incidents(name) == expected
         self.looks += 1
-        self.seen.add(str(self.book.list_incidents("production")))
+        self.seen.add(str(self.cache.list_incidents("production")))
 
     def open_records(self) -> IncidentRecords:
         tools, world = self.story.tools(self.look), self.story.world
@@ -61,7 +60,7 @@ class Watched:
         return IncidentRecords("production", "ada@host", world.clock, reports=world.reports, **ports)
 
 
-def test_a_night_as_a_book_lists_it_at_each_commit(quick_path: Path) -> None:
+def test_a_night_as_the_cache_lists_it_at_each_commit(quick_path: Path) -> None:
     """A watch that only observes, people's words, a rollback by hand, an incident that a person opened and closed."""
     watched = Watched(Story(quick_path / "journal.sqlite", policy=OBSERVE))
     story, look = watched.story, watched.look
@@ -80,12 +79,12 @@ def test_a_night_as_a_book_lists_it_at_each_commit(quick_path: Path) -> None:
     assert len(watched.seen) >= 7
 
 
-def test_what_guard_mends_as_a_book_lists_it_at_each_commit(quick_path: Path) -> None:
+def test_what_guard_mends_as_the_cache_lists_it_at_each_commit(quick_path: Path) -> None:
     """The rollback's run belongs to the watch that led to it, from its first event on."""
     watched = Watched(Story(quick_path / "journal.sqlite"))
     watched.look()
     ended = watch(watched.story.tools(watched.look))
-    (found,) = watched.book.list_incidents("production")
+    (found,) = watched.cache.list_incidents("production")
     assert found.runs[-1] == ended.id
     assert len(watched.seen) >= 3
 
@@ -98,10 +97,10 @@ def test_a_word_about_a_watch_that_is_over_counts(quick_path: Path) -> None:
     watched = Watched(story)
     watch(story.tools())
     watched.look()
-    assert watched.book.list_incidents("production")[0].resolved_at is None
+    assert watched.cache.list_incidents("production")[0].resolved_at is None
     accept(story.tools(watched.look), NAME, "it moved to /up")
     watched.look()
-    assert watched.book.list_incidents("production")[0].resolved_at is not None
+    assert watched.cache.list_incidents("production")[0].resolved_at is not None
 
 
 def repeat(source: Toolbox, run: Run, target: Toolbox) -> None:
@@ -136,7 +135,7 @@ def test_events_that_the_journal_lost_are_forgotten(quick_path: Path, *, regrown
     watched.journal.close()
     shutil.copy(path, quick_path / "copy")
     watch(watched.story.tools())
-    assert watched.book.list_incidents("production")
+    assert watched.cache.list_incidents("production")
     lost = watched.journal.find_newest()
     watched.journal.close()
     shutil.copy(quick_path / "copy", path)
@@ -145,35 +144,46 @@ def test_events_that_the_journal_lost_are_forgotten(quick_path: Path, *, regrown
     while regrown and watched.journal.find_newest() <= lost:
         watched.journal.note("production", "drill.noted", f"{watched.journal.find_newest()}", {}, actor="toy")
     watched.look()
-    assert watched.book.list_incidents("production") == ()
+    assert watched.cache.list_incidents("production") == ()
 
 
-def test_a_run_that_is_over_is_read_once(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class CountedRuns:
+    """The port Runs of a journal, which keeps the ids of the runs that were read."""
+
+    def __init__(self, journal: StoredJournal) -> None:
+        self._journal = journal
+        self.read: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def walk_history(self, environment: str) -> Iterator[tuple[Run, Mapping[str, Json]]]:
+        for run, results in self._journal.walk_history(environment):
+            self.read.append(run.id)
+            yield run, results
+
+    def find(self, run: str) -> Run | None:
+        self.read.append(run)
+        return self._journal.find(run)
+
+
+def test_a_run_that_is_over_is_read_once(quick_path: Path) -> None:
     """However often incidents are listed, and whatever is recorded of others meanwhile."""
     story = Story(quick_path / "journal.sqlite", policy=OBSERVE)
     watch(story.tools())
-    watched, taken = Watched(story), list[str]()
-    take: Callable[..., None] = IncidentHistory._take_run
-
-    def count(self: IncidentHistory, run: Run, get_result: object) -> None:
-        taken.append(run.id)
-        take(self, run, get_result)
-
-    def read() -> tuple[IncidentRecord, ...]:
-        with monkeypatch.context() as patched:
-            patched.setattr(IncidentHistory, "_take_run", count)
-            return watched.book.list_incidents("production")
-
-    first = read()
-    known = set(taken)
-    assert len(known) == len(taken) == 2
+    journal: StoredJournal = story.tools().journal  # type: ignore[assignment]
+    runs = CountedRuns(journal)
+    cache = IncidentCache(journal, runs)
+    first = cache.list_incidents("production")
+    known = set(runs.read)
+    assert len(known) == len(runs.read) == 2
     for _ in range(3):
-        assert read() == first
-    watched.journal.note("production", record.NOTED, "k", {"id": first[0].id, "text": "a note"}, actor="toy")
-    (noted,) = read()
+        assert cache.list_incidents("production") == first
+    journal.note("production", record.NOTED, "k", {"id": first[0].id, "text": "a note"}, actor="toy")
+    (noted,) = cache.list_incidents("production")
     assert [each.text for each in noted.remarks] == ["a note"]
-    assert len(taken) == 2
+    assert len(runs.read) == 2
     rolled = roll_back(story.tools())
-    read()
-    assert {*taken} - known == {rolled.id}
-    assert known.isdisjoint(taken[2:])
+    cache.list_incidents("production")
+    assert {*runs.read} - known == {rolled.id}
+    assert known.isdisjoint(runs.read[2:])
