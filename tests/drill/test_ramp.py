@@ -54,8 +54,9 @@ def test_up_step_by_step(drillbook: Drillbook) -> None:
     assert {line["schema"] for line in lines} == {"backout.guard/1"}
     stepped = [line for line in lines if line["type"] == "event" and line["kind"] == "step.ok"]
     assert [line["data"]["result"]["percentage"] for line in stepped if "percentage" in str(line["data"])] == [50, 100]
-    listed = trial.run("deployments", "list", "--json").json["deployments"]
-    assert sum(str(each["message"]).find(" ramp] to ") > 0 for each in listed) == 2
+    listed = [parse(str(each["message"])) for each in trial.run("deployments", "list", "--json").json["deployments"]]
+    told = [remark.text for remark in listed if remark is not None and remark.kind is RemarkKind.RAMP]
+    assert [text.partition(":")[0] for text in told] == ["to 100 %", "to 50 %"]
 
 
 @pytest.mark.long

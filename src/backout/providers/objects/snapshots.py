@@ -72,21 +72,26 @@ class SnapshotHistory:
     def take(self, hear: Callable[[int], None]) -> ManifestName:
         """Store what is new, and write a manifest; it is read back.
 
+        A manifest is named by a second of the store's clock: where the newest one is of this second, the next is
+        waited for, since the steps of a recovery and of its undo follow each other closer than that.
+
         Args:
             hear: is told now and then how many objects were looked at.
 
         Raises:
-            BackoutError: two at once, or the store's clock stands still.
+            BackoutError: the store tells no time, its clock is behind the newest manifest, or what was written reads
+                differently.
             Refused: the newest manifest is damaged, or is not signed.
         """
-        at = self.client.read_clock(self.bucket)
+        names = self.list_manifests()
+        at = self.client.await_clock(self.bucket, names[-1].at if names else 0.0)
         if at is None:
             raise BackoutError("the store does not tell its time", where=self.bucket)
-        names = self.list_manifests()
         stamp = make_stamp(at)
         if names and names[-1].at >= at:
             what = f"the newest manifest is of {names[-1].name}, and the store's clock says {stamp}"
-            raise BackoutError(what, where=self.history, hint="type the same command again in a second")
+            hint = "set the store's clock, or wait until it is past the newest manifest, then type the same command again"
+            raise BackoutError(what, where=self.history, hint=hint)
         with Tables() as tables:
             before = self.manifests.read(names[-1]) if names else ()
             tables.fill("before", (each for each in before if each.key.startswith(self.prefix)))

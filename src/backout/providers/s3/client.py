@@ -36,6 +36,9 @@ _OK = 200
 _SMALLEST_PART_BYTES = 5 * 1024 * 1024
 _MOST_PARTS = 10_000
 _BATCH = 1000
+_CLOSE_S = 2.0
+_LOOK_AT_CLOCK_EVERY_S = 0.2
+_LOOKS_AT_CLOCK = 20
 
 
 class S3Client:
@@ -108,6 +111,20 @@ class S3Client:
     def read_clock(self, bucket: str) -> float | None:
         """Return the time of the store's clock in Unix seconds, whole ones; None where it tells none."""
         return answers.parse_date(self._send(calls.check_bucket(bucket)).get("date"))
+
+    def await_clock(self, bucket: str, after: float) -> float | None:
+        """Return the time of the store's clock once it is past a moment that it is about to reach.
+
+        Args:
+            after: Unix seconds; a clock that is seconds behind it was set back, and is not waited for.
+        """
+        told = self.read_clock(bucket)
+        for _ in range(_LOOKS_AT_CLOCK):
+            if told is None or not after - _CLOSE_S <= told <= after:
+                break
+            self._clock.sleep(_LOOK_AT_CLOCK_EVERY_S)
+            told = self.read_clock(bucket)
+        return told
 
     def set_versioning(self, bucket: str, *, enabled: bool) -> None:
         """Switch versions on, or suspend them (what exists stays)."""
