@@ -90,7 +90,7 @@ class SnapshotHistory:
         stamp = make_stamp(at)
         if names and names[-1].at >= at:
             what = f"the newest manifest is of {names[-1].name}, and the store's clock says {stamp}"
-            hint = "set the store's clock, or wait until it is past the newest manifest, then type the same command again"
+            hint = "set the store's clock, or wait until it is past that manifest, and type the same command again"
             raise BackoutError(what, where=self.history, hint=hint)
         with Tables() as tables:
             before = self.manifests.read(names[-1]) if names else ()
