@@ -172,6 +172,25 @@ def test_charts_say_percent_and_utc(night: Night) -> None:
             assert ("Here it is" in page.locator("footer").inner_text()) is bool(said)
 
 
+def test_a_line_stops_where_nobody_asked(night: Night) -> None:
+    """Over two silent moments it goes on, over more it is interrupted; the moments of others interrupt nothing."""
+    series = {
+        "bin_s": 1,
+        "versions": {"a": {"at": [0, 1, 4, 20], "share": [0, 0.5, 0, 1]}, "b": {"at": [2], "share": [1]}},
+    }
+    with night.look() as page:
+        page.goto(f"/env/production/incident/{night.incident}")
+        found = page.evaluate(
+            """s => alignVersions(s, "share").map((line) => line.map((v) => (v === undefined ? "over" : v)))""",
+            series,
+        )
+    assert found == [
+        [0, 1, 2, 4, 5, 20],
+        [0, 0.5, "over", 0, None, 1],
+        ["over", "over", 1, "over", "over", "over"],
+    ]
+
+
 def test_a_legend_names_no_moment_without_a_pointer(night: Night) -> None:
     """And its values while there is one."""
     with night.look(viewport={"width": 1440, "height": 2400}) as page:

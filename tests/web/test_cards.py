@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 from journal.toy import FakeClock
-from web_lab import STAGING, make_lab
+from msgspec.structs import replace
+from web_lab import STAGING, make_lab, make_plan
 
+from backout.model.incident.incident import RunState
 from backout.runbook.serve.overviews import EnvironmentView, KeptStatus
 from backout.web.cards import Card
 
@@ -113,6 +115,21 @@ def test_what_is_old_is_not_shown_as_what_is() -> None:
     assert [glance.failed_share[0], glance.health[0], glance.mark[0]] == ["dim"] * 3
     dead = show(kept, "", None, 1001.0)
     assert (dead.word, dead.needs[0]) == ("needs you", "what is shown is old: no worker has read it since")
+
+
+def test_a_run_that_waits_needs_somebody(tmp_path: Path) -> None:
+    """It is marked as what waits, and not as what goes on; a hold beside it is told, and is not its word."""
+    site = make_lab(tmp_path, told=()).site
+    try:
+        found = site.journal.find(site.journal.submit(make_plan(STAGING), actor="eve", reason="it fails"))
+    finally:
+        site.close()
+    assert found is not None
+    run = replace(found, state=RunState.WAITING)
+    for record in ({"live_version": "v-0"}, {"hold": {"why": "I look"}}):
+        card = Card(EnvironmentView("app", False, KeptStatus(record, 0.0), "worker-1", run, None), 1.0)
+        assert (card.tone, card.word) == ("warn", "needs you")
+        assert any("waiting" in each for each in card.needs)
 
 
 def test_a_hold_says_until_when() -> None:

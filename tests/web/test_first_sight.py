@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from web_lab import PRODUCTION, STAGING, Permission, make_plan, open_lab
 
 from backout.config import Environment, load
@@ -17,6 +18,7 @@ from backout.model.incident import record
 from backout.runbook.incident.case import add_remark, open_incident
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import read_viewed, save_status
+from backout.web.sentences import name_run
 from backout.wiring.records import open_journal
 
 if TYPE_CHECKING:
@@ -238,3 +240,52 @@ def test_approving_and_going_on_is_one_form(lab: Lab) -> None:
         assert (asked.act, sent[0].headers["location"]) == (Act.RESUME, f"/env/{PRODUCTION}/requests/{asked.id}")
     finally:
         lab.end_run(run)
+
+
+def test_a_plan_that_is_ready_is_not_called_done(lab: Lab) -> None:
+    """Who reads `done` above a plan takes the rollback for made; a plan that was used says nothing of the future."""
+    number = answer_plan(lab, "not done", PLAN)
+    path = f"/env/{STAGING}/requests/{number}"
+    assert "plan ready" in look(lab, path)
+    assert "</span> done<" not in look(lab, path)
+    form = {"act": "rollback", "why": "it fails", "key": f"after-{number}"}
+    token, headers = lab.issue(Permission.OPERATOR), {"Sec-Fetch-Site": "same-origin"}
+    assert lab.ask("POST", f"/env/{STAGING}/requests", token=token, form=form, headers=headers).status == 303
+    shown = look(lab, path)
+    assert "plan used" in shown
+    assert "nothing is changed yet" not in shown
+
+
+HELD: dict[str, Any] = {"held": True, "until": "2026-11-25T12:00:00Z", "everywhere": True}
+
+
+@pytest.mark.parametrize(
+    ("act", "answer", "words"),
+    [
+        (Act.HOLD, HELD, "Held on every machine until 2026-11-25 12:00 UTC"),
+        (Act.HOLD, {**HELD, "everywhere": False}, "Held on the worker&#39;s machine only until"),
+        (Act.UNHOLD, {"held": False, "until": None, "everywhere": True}, "The hold is lifted on every machine"),
+    ],
+)
+def test_what_was_done_is_said_and_not_only_that(lab: Lab, act: Act, answer: dict[str, Any], words: str) -> None:
+    made = make_request(lab.journal, STAGING, act, key=words, by=Requester("ada"), actor="ada", why="I look", target="")
+    assert take_request(lab.journal, made, actor="a worker")
+    end_request(lab.journal, made, RequestState.DONE, actor="a worker", exit_code=0, answer=answer)
+    shown = look(lab, f"/env/{STAGING}/requests/{made.id}")
+    assert words in shown
+    assert f'href="/env/{STAGING}">How {STAGING} is now' in shown
+
+
+def test_a_rollback_says_how_it_ended(lab: Lab) -> None:
+    """The version, and whether it was verified: the state of the request is `done` in both cases."""
+    made = make_request(
+        lab.journal, STAGING, Act.ROLLBACK, key="how", by=Requester("ada"), actor="ada", why="it fails", target=""
+    )
+    assert take_request(lab.journal, made, actor="a worker")
+    plan = replace(make_plan(STAGING), why=f"it fails (asked for by ada, request {made.id})")
+    run = lab.journal.submit(plan, actor="a worker", reason="it fails")
+    lab.end_run(run)
+    end_request(lab.journal, made, RequestState.DONE, actor="a worker", exit_code=0, answer={})
+    found = lab.journal.find(run)
+    assert found is not None
+    assert f"<strong>{name_run(found)}: aborted." in look(lab, f"/env/{STAGING}/requests/{made.id}")

@@ -52,6 +52,11 @@ _SEVERAL = re.compile(r"\d{1,10}(?:[\s,]+\d{1,10})+")
 _BETWEEN = re.compile(r"between\s+(.+?)\s+and\s+(.+)", re.IGNORECASE)
 _DURING = re.compile(r"during\s+(\S+)", re.IGNORECASE)
 _FOREVER = 1 << 64
+FOUND_WHILE_IT_RUNS = (
+    "which tables and rows come back is found by the run itself, before it writes; the same command with --dry-run "
+    "shows it beforehand"
+)
+"""A note of each plan of a rescue: whoever approves it does not see its rows in it."""
 _LATEST = "latest"
 _MIN_PREFIX = 4
 
@@ -277,7 +282,8 @@ def _rescue_plan(
         Step.of("remove the side instances", DropSidesStep(names=(first, second))),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"
-    return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), _list_notes(target, route))
+    notes = (*_list_notes(target, route), FOUND_WHILE_IT_RUNS)
+    return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), notes)
 
 
 def undo_rescue_plan(environment: str, mark: str, database: str, which: str) -> Plan:

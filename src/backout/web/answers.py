@@ -53,7 +53,7 @@ class Planned(Value, frozen=True):
 
 
 class Answer(Value, frozen=True):
-    """The envelope of a plan, a diagnosis, a record of guard's, or an error, as docs/json.md describes them."""
+    """The envelope of a plan, a diagnosis, a hold, a record of guard's, or an error, as docs/json.md describes them."""
 
     what: str | None = None
     message: str | None = None
@@ -63,6 +63,9 @@ class Answer(Value, frozen=True):
     plan: Planned | None = None
     already: bool = False
     live_version: str | None = None
+    held: bool | None = None
+    until: str | None = None
+    everywhere: bool = False
     cause: str | None = None
     title: str | None = None
     scenario: str | None = None

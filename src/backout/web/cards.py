@@ -89,13 +89,15 @@ class Card:
         """How it is marked, beside its word."""
         if self.urgency == _UNREAD and self.is_being_read and not self.failed:
             return "note"
+        if self.urgency == _OPEN and self.halted:
+            return "warn"
         return ("bad", "warn", "warn", "note", "good")[self.urgency]
 
     @property
     def word(self) -> str:
         """How it is, in a word or two."""
         if self.urgency == _OPEN:
-            return "held" if self.hold else "waits for you" if self.halted else "an incident is open"
+            return "needs you" if self.halted else "held" if self.hold else "an incident is open"
         if self.urgency == _UNREAD and self.is_being_read and not self.failed:
             return "being read"
         return {_URGENT: "needs you", _UNREAD: "not known", _UNMEASURED: "not measured"}.get(self.urgency, "well")

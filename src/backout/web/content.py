@@ -21,11 +21,13 @@ from backout.runbook.serve.action_requests import describe_state, find_request, 
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
 from backout.web.cards import WELL, Card, describe_hold, get_table
+from backout.web.findings import list_findings
 from backout.web.sentences import (
     name_request,
     name_run,
     name_state,
     tell_end,
+    tell_outcome,
     tell_what_happened,
     tell_what_is_next,
     tell_what_was_done,
@@ -124,7 +126,9 @@ def _choose_tone(run: Run, end: RunEnd) -> str:
 
 def _make_request_row(request: ActionRequest, now: float) -> Content:
     state = describe_state(request, now)
-    return {"request": request, "name": name_request(request), "state": state, "tone": _REQUEST_TONES[state]}
+    is_plan = request.act is Act.PLAN and state is RequestState.DONE  # a plan that is done has done nothing
+    word, tone = ("plan ready", "note") if is_plan else (str(state), _REQUEST_TONES[state])
+    return {"request": request, "name": name_request(request), "state": state, "word": word, "tone": tone}
 
 
 def show_request(site: Site, login: Login, name: str, number: int) -> Content:
@@ -137,8 +141,12 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     found = request.answer
     answer = read_answer(found)
     run_id = _find_run_of(site, request)
+    run = site.find_run(name, run_id) if run_id else None
+    end = None if run is None else read_end(site.journal, site.journal, run)
     return {
         **_make_request_row(request, now),
+        "outcome": tell_outcome(answer, run, end),
+        "outcome_tone": "good" if run is None or end is None else _choose_tone(run, end),
         "environment": name,
         "protected": site.choose(name).protected,
         "plan": answer.plan,
@@ -310,7 +318,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
 def _list_steps(run: Run, events: list[Event]) -> list[Content]:
     """Return each step of the plan with where it stands."""
     found: list[Content] = [
-        {"step": step, "state": "to do", "tone": "dim", "began": None, "ended": None, "text": ""}
+        {"step": step, "state": "to do", "tone": "dim", "began": None, "ended": None, "text": "", "found": []}
         for step in run.plan.steps
     ]
     for event in events:
@@ -320,7 +328,7 @@ def _list_steps(run: Run, events: list[Event]) -> list[Content]:
         if event.kind == "step.start":
             step.update(state="under way", tone="note", began=event.at)
         elif event.kind == "step.ok":
-            step.update(state="done", tone="good", ended=event.at)
+            step.update(state="done", tone="good", ended=event.at, found=list_findings(event.data.get("result")))
         elif event.kind == "step.failed":
             step.update(state="failed", tone="bad", ended=event.at, text=str(event.data.get("text") or ""))
     return found

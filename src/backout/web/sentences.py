@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import Undecodable, parse_moment
 from backout.model.action_request import Act
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from backout.model.incident.case import Case
     from backout.model.incident.incident import Incident, Run
     from backout.report.guard.run_end import RunEnd
+    from backout.web.answers import Answer
 
 _SHORT: Final = 8
 _NAMES: Final = {
@@ -70,6 +72,33 @@ def name_run(run: Run) -> str:
 def name_request(request: ActionRequest) -> str:
     """Return what a request is called."""
     return _ACTS[request.act]
+
+
+def tell_outcome(answer: Answer, run: Run | None, end: RunEnd | None) -> str:
+    """Return what came of a request that was done, in a sentence or two; "" where its answer is shown itself.
+
+    Args:
+        answer: what the worker's command printed.
+        run: the run that the request began, or is about, None without one; `end`: how it ended, as far as it has.
+    """
+    if answer.held is not None:
+        return _tell_hold(answer)
+    if run is None or end is None:
+        return ""
+    how = tell_end(run, end) or name_state(run, end)
+    why = f" {_end_sentence(end.why[:1].upper() + end.why[1:])}" if end.why else ""
+    return f"{name_run(run)}: {_end_sentence(how)}{why}"
+
+
+def _tell_hold(answer: Answer) -> str:
+    where = "on every machine" if answer.everywhere else "on the worker's machine only"
+    if not answer.held:
+        return f"The hold is lifted {where}: guard acts again as it is set up."
+    try:
+        until = f"until {_format_minute(parse_moment(answer.until or ''))}"
+    except Undecodable:
+        until = "until somebody lifts it"
+    return f"Held {where} {until}: guard goes on watching and telling, and changes nothing by itself."
 
 
 def tell_what_happened(case: Case) -> str:
@@ -129,7 +158,7 @@ def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure:
         done = f"{'Guard' if run.plan.cause else who} rolled back to version {_find_version(run, 'activate')}"
     done += _describe_after(case.incident)
     if end.verified is None and run.plan.kind is PlanKind.RECOVER:
-        return f"{done}. What it compared afterwards stands in its steps below."
+        return f"{done}. What it compared afterwards stands at its steps below."
     if end.verified is None:
         return f"{done}. Whether all is well was not measured."
     if end.verified:
@@ -200,6 +229,10 @@ def _describe_after(incident: Incident | None) -> str:
     if incident is None or incident.acted_at is None or not incident.bad_version:
         return ""
     return f", {format_duration(incident.acted_at - incident.opened_at)} after the deployment"
+
+
+def _format_minute(at: float) -> str:
+    return f"{format_day(at)} {format_clock(at)[:5]} UTC"
 
 
 def _format_moment(at: float) -> str:

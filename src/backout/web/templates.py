@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from backout.escaping import make_harmless, show_unseen
 from backout.report.times import format_ago, format_clock, format_day, format_duration, format_time
@@ -39,7 +39,12 @@ def make_templates(site: Site) -> Environment:
         draw_key=draw_key,
     )
     made.filters.update(
-        ago=_format_ago, begin=begin_sentence, clock=format_clock, day=format_day, duration=format_duration
+        ago=_format_ago,
+        begin=begin_sentence,
+        clock=format_clock,
+        code=mark_code,
+        day=format_day,
+        duration=format_duration,
     )
     return made
 
@@ -68,6 +73,18 @@ def begin_sentence(text: str) -> str:
     """
     word = text.partition(" ")[0].rstrip(".,:;")
     return text[:1].upper() + text[1:] if word.isalpha() and word.islower() else text
+
+
+def mark_code(text: str) -> Markup:
+    """Return a sentence of backout's own, escaped; what stands between backquotes in it is shown as code.
+
+    >>> mark_code("type `backout arm` <now>")
+    Markup('type <code>backout arm</code> &lt;now&gt;')
+    """
+    parts = [escape(_name_unseen(each)) for each in text.split("`")]
+    if len(parts) % 2 == 0:  # one without its other: it is no mark
+        return Markup("`").join(parts)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def draw_key() -> str:

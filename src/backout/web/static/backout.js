@@ -111,10 +111,10 @@ function makeChart(place, title, data, series, bands, marks, say) {
   const plot = new uPlot(
     {
       width: Math.max(280, figure.clientWidth), height: 220, bands,
-      series: [{ label: "UTC", value: (_, at) => clock(at) }, ...series.map((each) => ({ spanGaps: true, value: (_, v) => say(v), ...each }))],
+      series: [{ label: "UTC", value: (_, at) => clock(at) }, ...series.map((each) => ({ value: (_, v) => say(v), ...each }))],
       axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map((at) => (ticks[1] - ticks[0] < 1 ? new Date(at * SECOND).toISOString().slice(17, 21) + " s" : clock(at))) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(say) }],
       tzDate: (at) => uPlot.tzDate(new Date(at * SECOND), "Etc/UTC"),
-      legend: { markers: { width: 2, dash: (u, i) => (u.series[i].dash && u.series[i].dash.length ? "dashed" : "solid") } },
+      legend: { markers: { width: (u, i) => u.series[i].width || 2, dash: (u, i) => (u.series[i].dash && u.series[i].dash.length ? "dashed" : "solid") } },
       hooks: { draw: [drawMarks], ready: [showIdle], setLegend: [showIdle] }, cursor: { drag: { x: false, y: false } },
     },
     data, figure,
@@ -125,11 +125,20 @@ function makeChart(place, title, data, series, bands, marks, say) {
   }).observe(figure);
 }
 
-function alignVersions(versions, name) {
-  const moments = [...new Set(Object.values(versions).flatMap((each) => each.at))].sort((a, b) => a - b);
+const SILENT_BINS = 3;
+
+// A line goes on over a few seconds without a request; over more it would tell of answers that nobody got.
+function findSilences(at, bin) {
+  return at.slice(1).flatMap((next, place) => (next - at[place] > SILENT_BINS * bin ? [at[place] + bin] : []));
+}
+
+function alignVersions({ versions, bin_s: bin }, name) {
+  const silences = Object.values(versions).map((each) => findSilences(each.at, bin));
+  const moments = [...new Set([...Object.values(versions).flatMap((each) => each.at), ...silences.flat()])].sort((a, b) => a - b);
   const places = new Map(moments.map((at, place) => [at, place]));
-  const columns = Object.values(versions).map((each) => {
-    const column = new Array(moments.length).fill(null);
+  const columns = Object.values(versions).map((each, number) => {
+    const column = new Array(moments.length).fill(undefined); // which is passed over; null interrupts
+    silences[number].forEach((at) => { column[places.get(at)] = null; });
     each.at.forEach((at, place) => { column[places.get(at)] = each[name][place]; });
     return column;
   });
@@ -153,9 +162,9 @@ function drawCharts(place, series) {
   const others = [isBad ? "--note" : "--warn", "--good", "--dim"];
   let next = 0;
   const colors = names.map((name) => readColor(name === series.blamed ? (isBad ? "--bad" : "--note") : others[next++ % others.length]));
-  const shares = alignVersions(series.versions, "share");
-  const low = alignVersions(series.versions, "low");
-  const high = alignVersions(series.versions, "high");
+  const shares = alignVersions(series, "share");
+  const low = alignVersions(series, "low");
+  const high = alignVersions(series, "high");
   const data = [shares[0]];
   const lines = [];
   const bands = [];
@@ -177,8 +186,8 @@ function drawCharts(place, series) {
   const timeLines = [];
   names.forEach((name, place) => {
     for (const quantile of ["p95_ms", "p99_ms"]) {
-      times.push(alignVersions(series.versions, quantile)[place + 1]);
-      timeLines.push({ label: `${name.slice(0, 8)} ${quantile.slice(0, 3)}`, stroke: colors[place % colors.length], width: quantile === "p95_ms" ? 2.5 : 1, dash: DASHES[place % 4] });
+      times.push(alignVersions(series, quantile)[place + 1]);
+      timeLines.push({ label: `${name.slice(0, 8)} ${quantile.slice(0, 3)}`, stroke: colors[place % colors.length], width: quantile === "p95_ms" ? 3 : 1, dash: DASHES[place % 4] });
     }
   });
   makeChart(place, "Response times, by version: 95 of 100 answers are faster than the thick line, 99 than the thin one", times, timeLines, [], series.marks, (v) => (v === null || v === undefined ? "–" : `${number(v)} ms`));
