@@ -34,10 +34,15 @@ def log_beta(a: Floats, b: Floats) -> Floats:
 _LOG_BETA_OUTAGE = float(log_beta(np.array(OUTAGE_A), np.array(OUTAGE_B)))
 
 
+def log_sum(terms: Floats) -> Floats:
+    """Return the logarithm of the sum along the last axis."""
+    top = terms.max(axis=-1)
+    return np.asarray(top + np.log(np.exp(terms - top[..., None]).sum(axis=-1)))
+
+
 def log_mean(terms: Floats) -> Floats:
     """Return the logarithm of the mean along the last axis."""
-    top = terms.max(axis=-1)
-    return np.asarray(top + np.log(np.exp(terms - top[..., None]).sum(axis=-1)) - math.log(terms.shape[-1]))
+    return np.asarray(log_sum(terms) - math.log(terms.shape[-1]))
 
 
 class _Open:
@@ -79,10 +84,11 @@ class MinuteLaws(_Open):
         self._lasting = np.zeros(len(tests))
         other = np.array([test._alternatives for test in tests])  # noqa: SLF001 the same
         self._other, self._log_beta_other = (other[..., 0], other[..., 1]), log_beta(other[..., 0], other[..., 1])
+        self._shares = np.array(tests[0]._shares)  # noqa: SLF001 the same
         self._log_outage = np.array([test._log_outage for test in tests])  # noqa: SLF001 the same
         self._log_usual = np.array([test._log_usual for test in tests])  # noqa: SLF001 the same
         self._scores = np.array([test._scores for test in tests])  # noqa: SLF001 the same
-        self.log_e = log_mean(self._scores)
+        self.log_e = self.mix(self._scores)
 
     def add(self, rows: Ints, second: int, counts: Floats) -> None:
         """Count (hits, others) of the new and the old version in a second, shape (rows, 4)."""
@@ -94,10 +100,14 @@ class MinuteLaws(_Open):
             self.minute[ended] = minute
             self.counts[ended] = 0
         self.counts[rows] += counts
-        self.log_e[rows] = log_mean(self._scores[rows] + self._gains(rows))
+        self.log_e[rows] = self.mix(self._scores[rows] + self._gains(rows))
         if self._high is not None:
             lasting = self._lasting[rows] + self._compare_lasting(rows)
             self.log_e[rows] -= np.logaddexp(LOG_NOT_LASTING, LOG_LASTING + lasting)
+
+    def mix(self, scores: Floats) -> Floats:
+        """Return the log evidence of all alternatives together, from that of each on the last axis."""
+        return log_sum(scores + self._shares)
 
     def _compare_lasting(self, rows: Ints) -> Floats:
         if self._high is None:
@@ -172,7 +182,7 @@ class StretchLaws(_Open):
         self._parts = np.zeros((len(tests), self._unit_s // stretch_s, 4))
         self._places = 1
         self._is_bound = np.zeros(len(tests), dtype=bool)
-        self.log_e = log_mean(self._levels[-1])
+        self.log_e = self._laws.mix(self._levels[-1])
 
     def add(self, rows: Ints, second: int, counts: Floats) -> None:
         """Count (hits, others) of the new and the old version in a second, shape (rows, 4)."""
@@ -185,14 +195,14 @@ class StretchLaws(_Open):
         self._parts[rows, place] += counts
         self._places = place + 1
         known = self._levels[-1, rows] + self._laws.ratios(rows, self._parts[rows].sum(axis=1))
-        self.log_e[rows] = log_mean(known)
+        self.log_e[rows] = self._laws.mix(known)
         self._is_bound[rows] = True
 
     def settle(self, rows: Ints) -> None:
         """Make `log_e` of these rows exact; until then it is a number that it does not exceed, which costs less."""
         rows = rows[self._is_bound[rows]]
         if len(rows):
-            self.log_e[rows] = log_mean(self._with_open(rows, self._places)[-1])
+            self.log_e[rows] = self._laws.mix(self._with_open(rows, self._places)[-1])
             self._is_bound[rows] = False
 
     def _with_open(self, rows: Ints, number: int) -> Floats:

@@ -23,8 +23,6 @@ from extent import examples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-pytestmark = pytest.mark.rotating("simulations", 3)
-
 SCENARIOS = st.builds(
     Scenario,
     rate=st.sampled_from((*RATES, 1.0)),
@@ -64,6 +62,7 @@ def histogram(found: NDArray[np.uint8]) -> dict[int, int]:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("simulations", 3)
 @examples(25)
 @given(scenario=SCENARIOS, seed=st.integers(0, 2**32), sampled=st.booleans())
 def test_evidence_and_decision_are_those_of_the_live_detector(scenario: Scenario, seed: int, sampled: bool) -> None:
@@ -80,6 +79,20 @@ def test_evidence_and_decision_are_those_of_the_live_detector(scenario: Scenario
             assert detector.log_evidence() == pytest.approx(evidence[run, second], abs=1e-9, rel=1e-9)
             verdict, _, _ = detector.judge(DEPLOYED_AT + second + 1)
             assert (verdict is Verdict.REGRESSED) == fires[run, second], second
+
+
+@pytest.mark.parametrize("base_errors", [0.0, 0.02])
+@pytest.mark.parametrize("split", [0.1, 1.0])
+def test_a_quiet_watch_has_the_evidence_of_the_live_detector(split: float, base_errors: float) -> None:
+    """Of few requests, on every day: what is changed in the detector and not here shows at once."""
+    scenario = replace(Scenario(0.2, split, base_errors, 3600), watch_s=120)
+    batch = simulate(scenario, 1, np.random.default_rng(0))
+    (evidence,), _ = log_evidence(batch)
+    detector = live(batch, 0)
+    for second in range(scenario.watch_s):
+        detector.add(rows_of(batch, 0, second))
+        assert detector.log_evidence() == pytest.approx(evidence[second], abs=1e-9, rel=1e-9)
+    assert any(evidence)
 
 
 def test_delays_are_the_first_seconds_that_fire() -> None:
