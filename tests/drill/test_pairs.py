@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import pytest
 from values import replace
 
-from backout.cli.drill.run import _Log as Log
-from backout.cli.drill.run import _perform_in_pairs as perform_in_pairs
-from backout.cli.drill.run import _Performer as Performer
+from backout.cli.drill.performer import DrillLog, Performer, perform_in_pairs
 from backout.config.scalars import Duration
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import InterruptLatch
 from backout.model.guard.signals import Counts, CountsPage
 from backout.providers.clock import SystemClock
 from backout.wiring.drills.catalogue import load_drills
@@ -97,8 +96,8 @@ def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
 def perform(places: Places, journal: SqliteJournal, tmp_path: Path, number: int) -> list[str]:
     """Perform some drills, and return the names of those that ended."""
     chosen = load_drills(tmp_path)[:number]
-    log = Log(journal, "drills-1", places.hear, number)
-    return [record.name for record in perform_in_pairs(places, log, chosen)]
+    log = DrillLog(journal, "drills-1", places.hear, number)
+    return [record.name for record in perform_in_pairs(places, log, chosen, InterruptLatch())]
 
 
 def test_a_second_place_that_is_still_opened_is_stopped_and_then_closed(journal: SqliteJournal, tmp_path: Path) -> None:
@@ -129,10 +128,20 @@ def test_without_a_second_place_the_first_one_does(journal: SqliteJournal, tmp_p
 def test_how_a_drill_ended_is_said_once_it_counts(journal: SqliteJournal, tmp_path: Path) -> None:
     """Whoever interrupts after that finds it among those that have ended."""
     places = Places(tmp_path)
-    log = Log(journal, "drills-1", places.hear, 2)
-    for record in perform_in_pairs(places, log, load_drills(tmp_path)[:2]):
+    log = DrillLog(journal, "drills-1", places.hear, 2)
+    for record in perform_in_pairs(places, log, load_drills(tmp_path)[:2], InterruptLatch()):
         assert not [each for each in places.said if f"{record.name}: not performed" in each]
     assert len([each for each in places.said if "not performed" in each]) == 2
+
+
+def test_an_interrupt_that_was_lost_stops_what_is_under_way(journal: SqliteJournal, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a lock can be replaced by another exception, or by none."""
+    places, interrupts = Places(tmp_path, second_fails=BackoutError("no", where="the drill")), InterruptLatch()
+    interrupts.requested = True
+    log = DrillLog(journal, "drills-1", places.hear, 2)
+    with pytest.raises(KeyboardInterrupt):
+        list(perform_in_pairs(places, log, load_drills(tmp_path)[:2], interrupts))
+    assert "stopped" in places.first.done
 
 
 def test_nobody_comes_to_a_place_that_was_stopped(tmp_path: Path) -> None:

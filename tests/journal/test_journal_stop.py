@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from backout.journal.stop import EndSignals, StopRequest
+from backout.journal.stop import EndSignals, InterruptLatch, StopRequest
 
 
 def test_the_first_signal_asks_and_the_second_interrupts() -> None:
@@ -35,6 +35,25 @@ def test_a_stop_request_needs_no_signals() -> None:
     stop.request()
     assert stop.requested
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_lost_interrupt_is_found_again() -> None:
+    """It is raised at once, as without; where something took its place, `check` raises it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with InterruptLatch() as interrupts:
+            interrupts.check()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.check()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with InterruptLatch() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupts.requested
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_end_from_outside_interrupts_until_things_are_put_back() -> None:

@@ -70,6 +70,41 @@ class ThreadStop(StopRequest):
         """Restore none."""
 
 
+class InterruptLatch:
+    """Ctrl-C that is not lost; use it as a context (main thread only).
+
+    It raises KeyboardInterrupt at once, as ever. Where that comes in the middle of a lock, another exception can take
+    its place, or nothing at all: whoever goes on in spite of it asks by `check`. A SIGINT that is ignored stays so.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: object = None
+
+    def __enter__(self) -> Self:
+        """Take SIGINT."""
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore the previous handler."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]  # as in StopRequest
+        self._before = None
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where there was a Ctrl-C."""
+        if self.requested:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        raise KeyboardInterrupt
+
+
 class EndSignals:
     """SIGTERM and SIGHUP as Ctrl-C, for what has something to put back; use it as a context (main thread only).
 
