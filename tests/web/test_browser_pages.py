@@ -176,7 +176,7 @@ def test_a_line_stops_where_nobody_asked(night: Night) -> None:
     """Over two silent moments it goes on, over more it is interrupted; the moments of others interrupt nothing."""
     series = {
         "bin_s": 1,
-        "versions": {"a": {"at": [0, 1, 4, 20], "share": [0, 0.5, 0, 1]}, "b": {"at": [2], "share": [1]}},
+        "versions": {"a": {"at": [0, 1, 4, 20], "share": [0, 0.5, 0, 1]}, "b": {"at": [2, 9], "share": [1, 1]}},
     }
     with night.look() as page:
         page.goto(f"/env/production/incident/{night.incident}")
@@ -185,9 +185,9 @@ def test_a_line_stops_where_nobody_asked(night: Night) -> None:
             series,
         )
     assert found == [
-        [0, 1, 2, 4, 5, 20],
-        [0, 0.5, "over", 0, None, 1],
-        ["over", "over", 1, "over", "over", "over"],
+        [0, 1, 2, 3, 4, 5, 9, 20],
+        [0, 0.5, "over", "over", 0, None, None, 1],
+        ["over", "over", 1, None, None, None, 1, "over"],
     ]
 
 

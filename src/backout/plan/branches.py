@@ -24,7 +24,7 @@ from backout.model.steps.branches import (
     FinalizeStep,
 )
 from backout.model.value import Value
-from backout.plan.restore import FOUND_WHILE_IT_RUNS
+from backout.plan.rescue_notes import list_row_notes
 
 if TYPE_CHECKING:
     from backout.model.database.capability import Granularity
@@ -115,7 +115,13 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
     )
     whose = f"migration {moment.migration}" if moment.migration else f"transaction {moment.xid}"
     why = f"the rows that {whose} damaged, as they were before it"
-    return Plan(PlanKind.RECOVER, job.environment, why, steps, (*_list_notes(moment), FOUND_WHILE_IT_RUNS))
+    return Plan(
+        PlanKind.RECOVER,
+        job.environment,
+        why,
+        steps,
+        (*_list_notes(moment), *list_row_notes(treatment.conflicts)),
+    )
 
 
 def make_swap_plan(job: Job, moment: BranchMoment, keep_as: str) -> Plan:

@@ -35,6 +35,7 @@ from backout.model.steps.restore import (
     SwappedStep,
 )
 from backout.model.value import Value
+from backout.plan.rescue_notes import list_row_notes
 from backout.plan.target import parse_time
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ _SEVERAL = re.compile(r"\d{1,10}(?:[\s,]+\d{1,10})+")
 _BETWEEN = re.compile(r"between\s+(.+?)\s+and\s+(.+)", re.IGNORECASE)
 _DURING = re.compile(r"during\s+(\S+)", re.IGNORECASE)
 _FOREVER = 1 << 64
-FOUND_WHILE_IT_RUNS = (
-    "which tables and rows come back is found by the run itself, before it writes; the same command with --dry-run "
-    "shows it beforehand"
-)
-"""A note of each plan of a rescue: whoever approves it does not see its rows in it."""
 _LATEST = "latest"
 _MIN_PREFIX = 4
 
@@ -282,7 +278,7 @@ def _rescue_plan(
         Step.of("remove the side instances", DropSidesStep(names=(first, second))),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"
-    notes = (*_list_notes(target, route), FOUND_WHILE_IT_RUNS)
+    notes = (*_list_notes(target, route), *list_row_notes(damage.conflicts))
     return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), notes)
 
 

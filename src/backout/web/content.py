@@ -34,7 +34,7 @@ from backout.web.sentences import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from backout.model.action_request import ActionRequest
     from backout.model.incident.case import Case
@@ -90,7 +90,7 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
         "more_runs": max(0, site.journal.count_runs(name) - MOST_RUNS),
         "incidents": [_make_incident_row(site, each) for each in incidents[:MOST_INCIDENTS]],
         "more_incidents": max(0, len(incidents) - MOST_INCIDENTS),
-        "requests": [_make_request_row(each, now) for each in reversed(requests[-MOST_REQUESTS:])],
+        "requests": [_make_request_row(each, now, requests) for each in reversed(requests[-MOST_REQUESTS:])],
         "may_act": login.may(Permission.OPERATOR, name),
         "now": now,
     }
@@ -124,11 +124,13 @@ def _choose_tone(run: Run, end: RunEnd) -> str:
     return _TONES[run.state]
 
 
-def _make_request_row(request: ActionRequest, now: float) -> Content:
-    state = describe_state(request, now)
+def _make_request_row(request: ActionRequest, now: float, known: Sequence[ActionRequest]) -> Content:
+    state, used = describe_state(request, now), _find_use(known, request)
     is_plan = request.act is Act.PLAN and state is RequestState.DONE  # a plan that is done has done nothing
-    word, tone = ("plan ready", "note") if is_plan else (str(state), _REQUEST_TONES[state])
-    return {"request": request, "name": name_request(request), "state": state, "word": word, "tone": tone}
+    word, tone = (str(state), _REQUEST_TONES[state])
+    if is_plan:
+        word, tone = ("plan ready", "note") if used is None else ("plan used", "dim")
+    return {"request": request, "name": name_request(request), "state": state, "word": word, "tone": tone, "used": used}
 
 
 def show_request(site: Site, login: Login, name: str, number: int) -> Content:
@@ -142,18 +144,20 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     answer = read_answer(found)
     run_id = _find_run_of(site, request)
     run = site.find_run(name, run_id) if run_id else None
+    found_in = _find_incident_of(site, request, run_id)
     end = None if run is None else read_end(site.journal, site.journal, run)
     return {
-        **_make_request_row(request, now),
+        **_make_request_row(request, now, known),
         "outcome": tell_outcome(answer, run, end),
+        "steps": [] if run is None else _list_steps(run, _read_events(site, run)),
+        "happened": _tell_what_is_known(site, login, request, found_in),
         "outcome_tone": "good" if run is None or end is None else _choose_tone(run, end),
         "environment": name,
         "protected": site.choose(name).protected,
         "plan": answer.plan,
         "target": _find_target(found),
         "run_id": run_id,
-        "incident": _find_incident_of(site, request, run_id),
-        "used": _find_use(known, request),
+        "incident": None if found_in is None else _make_incident_row(site, found_in),
         "use_key": make_use_key(request.id),
         "answer": answer,
         "may_act": login.may(Permission.OPERATOR, name),
@@ -173,7 +177,16 @@ def _find_run_of(site: Site, request: ActionRequest) -> str:
     return next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK and run.plan.why.endswith(named)), "")
 
 
-def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> Content | None:
+def _tell_what_is_known(site: Site, login: Login, request: ActionRequest, found: IncidentRecord | None) -> list[str]:
+    """Return beside a search for the cause what guard found of it: since when, and which requests fail."""
+    if request.act is not Act.DIAGNOSE or found is None:
+        return []
+    run = site.find_run(request.environment, found.runs[-1]) if found.runs else None
+    happened = tell_what_happened(read_case(site.open_records(request.environment, login.name), found))
+    return [happened, *([] if run is None else _list_evidence(site, run))]
+
+
+def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> IncidentRecord | None:
     """Return the incident of a request's run, or that was open when it was asked for; None: there is none."""
     known = site.incidents.list_incidents(request.environment)
     of_run = (each for each in known if run_id and run_id in each.runs)
@@ -182,8 +195,7 @@ def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> Conten
         for each in known
         if each.opened_at <= request.at and (each.resolved_at is None or each.resolved_at >= request.at)
     )
-    found = next(of_run, None) or next(then, None)
-    return None if found is None else _make_incident_row(site, found)
+    return next(of_run, None) or next(then, None)
 
 
 def _find_use(known: Iterable[ActionRequest], plan: ActionRequest) -> ActionRequest | None:
@@ -299,7 +311,6 @@ def _summarize(site: Site, case: Case, run: Run | None) -> list[str]:
 
 def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
     end = read_end(site.journal, site.journal, run)
-    events = [event for event in site.journal.events(run=run.id) if event.kind != "step.progress"]
     return {
         "run": run,
         "name": name_run(run),
@@ -307,12 +318,16 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
         "tone": _choose_tone(run, end),
         "end": end,
         "end_words": tell_end(run, end),
-        "steps": _list_steps(run, events),
+        "steps": _list_steps(run, _read_events(site, run)),
         "watches": run.plan.kind in (PlanKind.GUARD, PlanKind.ROLLBACK) or bool(run.plan.cause),
         "evidence": _list_evidence(site, run),
         "can": _list_asks(login, name, run),
         "needs_second": site.needs_second_person(name),
     }
+
+
+def _read_events(site: Site, run: Run) -> list[Event]:
+    return [event for event in site.journal.events(run=run.id) if event.kind != "step.progress"]
 
 
 def _list_steps(run: Run, events: list[Event]) -> list[Content]:

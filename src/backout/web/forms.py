@@ -150,7 +150,8 @@ class Forms:
         login = await self._find(request, name, Permission.OPERATOR)
         form = await _read_form(request)
         await run_in_threadpool(write_remark, self._site, login, name, incident, form)
-        return RedirectResponse(keep_path(form.get("next") or f"/env/{name}/incident/{incident}"), 303)
+        at = "#notes" if form.get("kind") == "note" else ""
+        return RedirectResponse(keep_path(form.get("next") or f"/env/{name}/incident/{incident}") + at, 303)
 
     async def _find(self, request: Request, environment: str, needed: Permission) -> Login:
         login = await self._pages.find_login(request)

@@ -45,6 +45,7 @@ def make_templates(site: Site) -> Environment:
         code=mark_code,
         day=format_day,
         duration=format_duration,
+        who=name_person,
     )
     return made
 
@@ -73,6 +74,15 @@ def begin_sentence(text: str) -> str:
     """
     word = text.partition(" ")[0].rstrip(".,:;")
     return text[:1].upper() + text[1:] if word.isalpha() and word.islower() else text
+
+
+def name_person(actor: str) -> str:
+    """Return who did something, without the server that did it for a person.
+
+    >>> name_person("eve (by backout serve, root@vm)"), name_person("root@vm")
+    ('eve', 'root@vm')
+    """
+    return actor.partition(" (by backout serve")[0]
 
 
 def mark_code(text: str) -> Markup:

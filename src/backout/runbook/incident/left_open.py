@@ -72,5 +72,5 @@ def _list_held(tools: Toolbox, guard: Run, listed: Sequence[Deployment]) -> Iter
     if not (ended.rule or ended.options) or not listed:
         return  # it is not marked stable, and there is nothing to decide
     if is_deciding(listed, watch.deployment, watch.version):
-        did = "was held" if ended.action is ConcludeAction.HOLD else "was refused a rollback"
+        did = "changed nothing" if ended.action is ConcludeAction.HOLD else "was refused a rollback"
         yield f"{guard.id} {did}, and a person has to decide: {ended.why}"

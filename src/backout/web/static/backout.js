@@ -129,16 +129,16 @@ const SILENT_BINS = 3;
 
 // A line goes on over a few seconds without a request; over more it would tell of answers that nobody got.
 function findSilences(at, bin) {
-  return at.slice(1).flatMap((next, place) => (next - at[place] > SILENT_BINS * bin ? [at[place] + bin] : []));
+  return at.slice(1).flatMap((to, place) => (to - at[place] > SILENT_BINS * bin ? [{ from: at[place], to }] : []));
 }
 
 function alignVersions({ versions, bin_s: bin }, name) {
   const silences = Object.values(versions).map((each) => findSilences(each.at, bin));
-  const moments = [...new Set([...Object.values(versions).flatMap((each) => each.at), ...silences.flat()])].sort((a, b) => a - b);
+  const moments = [...new Set([...Object.values(versions).flatMap((each) => each.at), ...silences.flat().map(({ from }) => from + bin)])].sort((a, b) => a - b);
   const places = new Map(moments.map((at, place) => [at, place]));
   const columns = Object.values(versions).map((each, number) => {
     const column = new Array(moments.length).fill(undefined); // which is passed over; null interrupts
-    silences[number].forEach((at) => { column[places.get(at)] = null; });
+    silences[number].forEach(({ from, to }) => column.fill(null, places.get(from) + 1, places.get(to)));
     each.at.forEach((at, place) => { column[places.get(at)] = each[name][place]; });
     return column;
   });
