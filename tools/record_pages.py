@@ -303,7 +303,6 @@ def approve_recovery(shift: Shift) -> None:
     link = shift.receiver.find("held", since)
     with shift.task("Approve the recovery that a colleague has typed.", link):
         shift.draw("waits")
-        shift.open("Approve the plan")
         shift.fill("Why", "looked at the plan with Ada")
         shift.fill(f"Type {NAME} to confirm", NAME)
         shift.press("Approve and go on")

@@ -87,7 +87,8 @@ class Shift:
     def ask(self, what: str, button: str | None = None) -> None:
         """Ask something of the run that is shown, by the panel's button, or by one of several."""
         panel = self.page.locator("details.panel", has=self.page.locator("summary", has_text=what))
-        panel.locator("summary").click()
+        if panel.get_attribute("open") is None:
+            panel.locator("summary").click()
         panel.get_by_label("Why").fill("it was looked at")
         if (name := panel.get_by_label("to confirm")).count():
             name.fill(self.name)

@@ -386,7 +386,8 @@ def test_a_plan_that_waits_is_approved_or_given_up(night: Night, tmp_path: Path,
 def ask(page: Page, what: str, why: str) -> None:
     """Open one of the things that can be asked of a run, give the reason, and send it, twice."""
     panel = page.locator("details.panel", has=page.locator("summary", has_text=what))
-    panel.locator("summary").click()
+    if panel.get_attribute("open") is None:
+        panel.locator("summary").click()
     panel.get_by_label("Why").fill(why)
     panel.get_by_role("button").last.dblclick()
 

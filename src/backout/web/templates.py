@@ -88,8 +88,8 @@ def name_person(actor: str) -> str:
 def mark_code(text: str) -> Markup:
     """Return a sentence of backout's own, escaped; what stands between backquotes in it is shown as code.
 
-    >>> mark_code("type `backout arm` <now>")
-    Markup('type <code>backout arm</code> &lt;now&gt;')
+    >>> mark_code("type `backout status` <now>")
+    Markup('type <code>backout status</code> &lt;now&gt;')
     """
     parts = [escape(_name_unseen(each)) for each in text.split("`")]
     if len(parts) % 2 == 0:  # one without its other: it is no mark
