@@ -151,11 +151,6 @@ class Shift:
         pressed.first.click()
         self.done.append(f"Press **{name}**")
 
-    def open(self, name: str) -> None:
-        """Open what is folded."""
-        self.page.locator("summary", has_text=name).first.click()
-        self.done.append(f"Open **{name}**")
-
     def fill(self, label: str, text: str) -> None:
         """Fill the field with this label that is shown."""
         self.page.get_by_label(label).locator("visible=true").first.fill(text)
