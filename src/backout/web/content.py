@@ -183,7 +183,8 @@ def _tell_what_is_known(site: Site, login: Login, request: ActionRequest, found:
         return []
     run = site.find_run(request.environment, found.runs[-1]) if found.runs else None
     happened = tell_what_happened(read_case(site.open_records(request.environment, login.name), found))
-    return [happened, *([] if run is None else _list_evidence(site, run))]
+    evidence = [] if run is None else _list_evidence(site, run)
+    return [happened, *(each for each in evidence if each not in happened)]
 
 
 def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> IncidentRecord | None:
