@@ -30,7 +30,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.journal_link import PostgresLink
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.runbook.incident.incident_cache import IncidentCache
+from backout.runcache.incident.incident_cache import IncidentCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,12 +79,12 @@ def measure_s(ask: Callable[[], object]) -> float:
 
 def read(journal: StoredJournal, watches: int) -> dict[str, float]:
     """Return how long each question took, in seconds. Exits where an answer lacks something."""
-    book = IncidentCache(journal, journal)
+    cache = IncidentCache(journal, journal)
     found = {
         "newest": measure_s(lambda: next(journal.walk_runs(_ENVIRONMENT))),
         "all": measure_s(lambda: journal.runs(_ENVIRONMENT)),
-        "first": measure_s(lambda: book.list_incidents(_ENVIRONMENT)),
-        "again": measure_s(lambda: book.list_incidents(_ENVIRONMENT)),
+        "first": measure_s(lambda: cache.list_incidents(_ENVIRONMENT)),
+        "again": measure_s(lambda: cache.list_incidents(_ENVIRONMENT)),
     }
     if len(journal.runs(_ENVIRONMENT)) != watches:
         raise SystemExit("history: runs are missing")

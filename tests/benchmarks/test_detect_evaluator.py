@@ -21,7 +21,11 @@ from backout.model.guard.verdict import Verdict
 from extent import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+    from backout.analysis.detector.decision import Detector
 
 SCENARIOS = st.builds(
     Scenario,
@@ -56,6 +60,14 @@ def rows_of(batch: Batch, run: int, second: int) -> list[Counts]:
     return rows
 
 
+def watch(batch: Batch, run: int) -> Iterator[tuple[int, Detector]]:
+    """Yield the live detector after each second, with the second."""
+    detector = live(batch, run)
+    for second in range(batch.scenario.watch_s):
+        detector.add(rows_of(batch, run, second))
+        yield second, detector
+
+
 def histogram(found: NDArray[np.uint8]) -> dict[int, int]:
     buckets, numbers = np.unique(found, return_counts=True)
     return {int(b): int(n) for b, n in zip(buckets, numbers, strict=True)}
@@ -73,9 +85,7 @@ def test_evidence_and_decision_are_those_of_the_live_detector(scenario: Scenario
         batch = as_in_production(batch, rng)
     evidence, fires = log_evidence(batch)
     for run in range(batch.runs):
-        detector = live(batch, run)
-        for second in range(scenario.watch_s):
-            detector.add(rows_of(batch, run, second))
+        for second, detector in watch(batch, run):
             assert detector.log_evidence() == pytest.approx(evidence[run, second], abs=1e-9, rel=1e-9)
             verdict, _, _ = detector.judge(DEPLOYED_AT + second + 1)
             assert (verdict is Verdict.REGRESSED) == fires[run, second], second
@@ -89,9 +99,7 @@ def test_a_quiet_watch_has_the_evidence_of_the_live_detector(split: float, base_
     batch = simulate(scenario, 4, np.random.default_rng(0))
     evidence, _ = log_evidence(batch)
     for run in range(batch.runs):
-        detector = live(batch, run)
-        for second in range(scenario.watch_s):
-            detector.add(rows_of(batch, run, second))
+        for second, detector in watch(batch, run):
             assert detector.log_evidence() == pytest.approx(evidence[run, second], abs=1e-9, rel=1e-9)
 
 

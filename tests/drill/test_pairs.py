@@ -10,8 +10,9 @@ import pytest
 from values import replace
 
 from backout.cli.drill.performer import DrillLog, Performer, perform_in_pairs
+from backout.cli.drill.run import is_interrupt
 from backout.config.scalars import Duration
-from backout.errors import BackoutError
+from backout.errors import BackoutError, PartlyDone
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import InterruptLatch
 from backout.model.guard.signals import Counts, CountsPage
@@ -142,6 +143,16 @@ def test_an_interrupt_that_was_lost_stops_what_is_under_way(journal: SqliteJourn
     with pytest.raises(KeyboardInterrupt):
         list(perform_in_pairs(places, log, load_drills(tmp_path)[:2], interrupts))
     assert "stopped" in places.first.done
+
+
+@pytest.mark.parametrize("requested", [True, False])
+def test_what_took_the_place_of_an_interrupt_is_one_and_what_is_to_be_told_is_not(*, requested: bool) -> None:
+    """Staging that is still bad after Ctrl-C is said, and not that the rest can be run."""
+    interrupts = InterruptLatch()
+    interrupts.requested = requested
+    assert is_interrupt(KeyboardInterrupt(), interrupts)
+    assert is_interrupt(RuntimeError("release unlocked lock"), interrupts) is requested
+    assert not is_interrupt(PartlyDone("staging is bad", where="staging"), interrupts)
 
 
 def test_nobody_comes_to_a_place_that_was_stopped(tmp_path: Path) -> None:

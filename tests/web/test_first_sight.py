@@ -254,6 +254,7 @@ def test_a_plan_that_is_ready_is_not_called_done(lab: Lab) -> None:
     shown = look(lab, path)
     assert "plan used" in shown
     assert "nothing is changed yet" not in shown
+    assert "is done" not in shown  # it was asked for, and may have failed
 
 
 HELD: dict[str, Any] = {"held": True, "until": "2026-11-25T12:00:00Z", "everywhere": True}

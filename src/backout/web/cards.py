@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_moment
 from backout.model.incident.incident import RunState
-from backout.report.times import format_clock, format_day
-from backout.web.sentences import name_run
+from backout.web.sentences import format_minute, name_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,7 +161,7 @@ def describe_hold(record: Mapping[str, Json]) -> str:
         at = parse_moment(str(until)) if until else None
     except Undecodable:
         return why
-    return f"{why}, until " + ("somebody lifts it" if at is None else f"{format_day(at)} {format_clock(at)[:5]} UTC")
+    return f"{why}, until " + ("somebody lifts it" if at is None else format_minute(at))
 
 
 def list_texts(value: object) -> list[str]:

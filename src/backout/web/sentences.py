@@ -95,9 +95,9 @@ def _tell_hold(answer: Answer) -> str:
     if not answer.held:
         return f"The hold is lifted {where}: guard acts again as it is set up."
     try:
-        until = f"until {_format_minute(parse_moment(answer.until or ''))}"
+        until = f"until {format_minute(parse_moment(answer.until or ''))}"
     except Undecodable:
-        until = "until somebody lifts it"
+        until = "until a time that is not known here"
     return f"Held {where} {until}: guard goes on watching and telling, and changes nothing by itself."
 
 
@@ -231,7 +231,8 @@ def _describe_after(incident: Incident | None) -> str:
     return f", {format_duration(incident.acted_at - incident.opened_at)} after the deployment"
 
 
-def _format_minute(at: float) -> str:
+def format_minute(at: float) -> str:
+    """Return a moment to the minute, with its day."""
     return f"{format_day(at)} {format_clock(at)[:5]} UTC"
 
 

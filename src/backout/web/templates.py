@@ -82,7 +82,7 @@ def name_person(actor: str) -> str:
     >>> name_person("eve (by backout serve, root@vm)"), name_person("root@vm")
     ('eve', 'root@vm')
     """
-    return actor.partition(" (by backout serve")[0]
+    return actor.rpartition(" (by backout serve")[0] or actor
 
 
 def mark_code(text: str) -> Markup:

@@ -22,7 +22,7 @@ from backout.cli.drill.support import (
 )
 from backout.cli.support.options import Command, pass_shell
 from backout.cli.twin_env import choose_folder
-from backout.errors import Interrupted, UsageError
+from backout.errors import BackoutError, Interrupted, UsageError
 from backout.journal.stop import InterruptLatch
 from backout.model.drill import DrillPlace, DrillRecord
 
@@ -119,7 +119,7 @@ def run(
                     records.append(record)  # what has ended is known after Ctrl-C, too
                     interrupts.check()
         except (Exception, KeyboardInterrupt) as error:
-            if not isinstance(error, Interrupted | KeyboardInterrupt) and not interrupts.requested:
+            if not is_interrupt(error, interrupts):
                 raise
             shell.output.say(_format_results(shell, records))
             flags = [] if in_pairs is None else ["--side-by-side" if in_pairs else "--one-by-one"]
@@ -132,6 +132,13 @@ def run(
     if config is not None:
         name_runbook(shell, config)
     return code
+
+
+def is_interrupt(error: BaseException, interrupts: InterruptLatch) -> bool:
+    """Return whether drills ended by Ctrl-C; an error of backout's own, such as a bad staging, is told as itself."""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return True
+    return interrupts.requested and not isinstance(error, BackoutError)
 
 
 def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Path) -> int:
