@@ -30,7 +30,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.journal_link import PostgresLink
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.runcache.incident.incident_cache import IncidentCache
+from backout.runbook.incident.incident_cache import IncidentCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
