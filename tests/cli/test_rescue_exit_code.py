@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from values import replace
 
-from backout.cli.db.restore import format_left_out, rescue_exit_code
+from backout.cli.db.rescue_table import format_left_out
+from backout.cli.db.restore import rescue_exit_code
 from backout.decoding import decode_values
 from backout.model.database.rescue import DefinitionDifference, LeftOut, RescueReport
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import make_shell
 
-from backout.cli.db.restore import rescue_text
+from backout.cli.db.rescue_table import format_rescue
 from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 def test_an_undo_that_took_nothing_back_says_so(tmp_path: Path, rescue: RescueReport) -> None:
     """A rescue that put nothing back had found nothing; of its undo that says nothing about the damage."""
-    lines = rescue_text(make_shell(tmp_path), rescue, undone=True).splitlines()
+    lines = format_rescue(make_shell(tmp_path), rescue, undone=True).splitlines()
     assert "nothing was taken back" in lines
     assert not any("damaged" in line for line in lines)
     if rescue.tables and rescue.tables[0].conflicts:
@@ -48,6 +48,6 @@ def test_an_undo_has_its_own_verbs(tmp_path: Path, statement: str, verb: str) ->
     """What a rescue made again is removed again, what it changed is changed again; a rescue's words stay."""
     rescue = RescueReport((statement,), ())
     shell, text = make_shell(tmp_path), " ".join(statement.split())
-    assert rescue_text(shell, rescue, undone=True) == f"{verb}: {text}"
-    assert rescue_text(shell, rescue) == f"made again: {text}"
-    assert rescue_text(shell, rescue, would=True) == f"would be made again: {text}"
+    assert format_rescue(shell, rescue, undone=True) == f"{verb}: {text}"
+    assert format_rescue(shell, rescue) == f"made again: {text}"
+    assert format_rescue(shell, rescue, would=True) == f"would be made again: {text}"

@@ -55,6 +55,7 @@ SIBLINGS = {
     "web/test_browser_flows.py": "web/test_browser_pages.py",
     "safety/test_doors_out.py": "safety/test_canary.py",
     "safety/test_hostile_twin.py": "safety/test_edges.py",
+    "restore/test_restore_preview.py": "restore/test_rescue.py",
 }
 """Files that are long as a whole, and where something short of their kind is."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.db.rescue_table import format_rescue
 from backout.cli.db.restore_kept import describe_kept, manage_kept
+from backout.cli.db.restore_preview import foresee_rescue, previewing
 from backout.cli.db.restore_session import RestoreRequest, RestoreSession
 from backout.cli.support.also_back import ALSO_BACK, agree, format_command, list_agreement_lines, make_agreement_record
 from backout.cli.support.glass import BREAK_GLASS
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Run
     from backout.model.plan import Plan
     from backout.model.steps.restore import SwappedResult
-
-_REMOVES: Final = re.compile(r"\b(DETACH|DISABLE|DROP|REVOKE)\b|\bIS NULL;|\bOWNED BY NONE\b")
-_GIVES: Final = re.compile(r"\b(ADD|CREATE|ENABLE|GRANT|SET)\b")
 
 
 @click.command(
@@ -123,7 +121,7 @@ def restore(
         shell.output.say(
             f"picking up run {found.id} ({shorten(found.plan.why)}), which was interrupted; its plan stands"
         )
-        return _finish(session, session.drive(found.id))
+        return _finish(session, _drive(session, found.id))
     plan = _make_plan(session, target, mode, RestoreRequest(conflicts, skip, queues))
     plan = note_cache(plan) if binds_hyperdrive(config) else plan
     check_plan(session.tools, plan)
@@ -143,7 +141,7 @@ def restore(
     reason = shell.mask_reason(reason)
     told = Acceptance(accepted.names, reason, session.tools.actor, session.tools.clock.now())
     record_accepted(session.tools.journal, config.name, told)
-    return _finish(session, session.drive(session.take_over(plan, reason, target, mode)))
+    return _finish(session, _drive(session, session.take_over(plan, reason, target, mode)))
 
 
 def resume(shell: Shell, run: Run) -> int:
@@ -153,7 +151,12 @@ def resume(shell: Shell, run: Run) -> int:
 
     managed = any(step.action.startswith("db_branch") for step in run.plan.steps)
     session = RestoreSession.open(shell, shell.config(), managed=managed, accepted=read_accepted(run.plan))
-    return _finish(session, session.drive(run.id))
+    return _finish(session, _drive(session, run.id))
+
+
+def _drive(session: RestoreSession, run: str) -> Run:
+    with previewing(session, run):
+        return session.drive(run)
 
 
 def join_target(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
@@ -197,21 +200,16 @@ def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[st
     from backout.model.steps.branches import BranchRescueStep
     from backout.model.steps.rescue import RescueStep
     from backout.report.event_records import make_plan_record
-    from backout.runbook.recovery.restoring import foresee
 
     out = session.shell.output
     rescue: RescueReport | None = None
     text = _format_text(session.shell, plan)
-    if plan.has(RescueStep):
-        out.say("making side instances to count the damage; the live database is only read")
-        rescue = foresee(session.tools, plan)
-    elif session.branches is not None and plan.has(BranchRescueStep):
-        from backout.runbook.recovery.steps.managed import foresee as foresee_at_vendor
-
-        out.say("making two branches to count the damage; the live database is only read")
-        rescue = foresee_at_vendor(session.branches, plan)
+    if plan.has(RescueStep) or plan.has(BranchRescueStep):
+        sides = "side instances" if session.branches is None else "two branches"
+        out.say(f"making {sides} to count the damage; the live database is only read")
+        rescue = foresee_rescue(session, plan)
     if rescue is not None:
-        text += "\n\n" + rescue_text(session.shell, rescue, would=True)
+        text += "\n\n" + format_rescue(session.shell, rescue, would=True)
     payload = {
         "dry_run": True,
         "environment": plan.environment,
@@ -222,56 +220,6 @@ def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[st
     out.result("db-restore", payload, "\n".join([text, *list_agreement_lines(plan, command, also_back)]))
     out.say("\nnothing was changed (dry run)")
     return 0
-
-
-def rescue_text(shell: Shell, rescue: RescueReport, *, would: bool = False, undone: bool = False) -> str:
-    """Return what a rescue did, or would do, by table; or what the undo of one did."""
-    rows, lines = [], []
-    for each in rescue.tables:
-        counts = [f"{number:,}" for number in (each.updated, each.inserted, each.deleted, each.conflicts)]
-        rows.append((each.table, *counts, ", ".join(each.columns) or each.left))
-        if each.conflicts and undone:
-            lines.append(f"{each.table}: {each.conflicts:,} rows stay: changed again since")
-        elif each.conflicts:
-            why = "changed again since, or what they refer to is not there"
-            lines.append(f"{each.table}: left as they are ({why}): {', '.join(each.examples)}")
-        if each.triggers:
-            lines.append(f"{each.table}: triggers that do not fire: {', '.join(each.triggers)}")
-        if each.left and each.columns:
-            lines.append(f"{each.table}: {each.left}")
-    last = "WHY IT STAYS" if undone else "COLUMNS, OR WHY IT IS LEFT ALONE"
-    table = shell.output.table(("TABLE", "UPDATED", "INSERTED", "DELETED", "CONFLICTS", last), rows, whole=True)
-    made = [
-        f"{_choose_verb(text, would=would, undone=undone)}: {' '.join(text.split())}" for text in rescue.definitions
-    ]
-    left = format_left_out(rescue)
-    nothing = []
-    if undone and not made and not any(each.updated or each.inserted or each.deleted for each in rescue.tables):
-        nothing = ["nothing was taken back"]
-    elif not undone and not table and not made and not left:
-        nothing = ["nothing was damaged"]
-    return "\n".join([*([table] if table else []), *nothing, *made, *lines, *rescue.notes, *left])
-
-
-def _choose_verb(statement: str, *, would: bool, undone: bool) -> str:
-    """Return what a rescue does by a statement, or would do; an undo mostly removes what a rescue made."""
-    if not undone:
-        return "would be made again" if would else "made again"
-    is_removed = _REMOVES.search(statement) and not _GIVES.search(statement)
-    return "removed again" if is_removed else "changed again"
-
-
-def format_left_out(rescue: RescueReport) -> list[str]:
-    """Return what of the damage is left, each with the reason and the SQL; and how definitions differ from before."""
-    lines = []
-    for left in rescue.left_out:
-        lines.append(f"left out: {left.what}: {left.reason}")
-        lines += [] if left.asked else [f"    {line}" for line in left.sql.splitlines()]
-    for other in rescue.differences:
-        lines.append(f"other than before the damage: {other.what}")
-        lines += [f"    - {line}" for line in other.before.splitlines()]
-        lines += [f"    + {line}" for line in other.live.splitlines()]
-    return lines
 
 
 def rescue_exit_code(rescue: RescueReport | None) -> int:
@@ -359,7 +307,7 @@ def _finish(session: RestoreSession, run: Run) -> int:
         lines += [f"side instance {side.name} ({side.how}): psql {side.dsn!r}"]
         follow = [f"backout db restore --drop-side {side.name} -e {run.environment}"]
     if rescue is not None:
-        lines.append(rescue_text(shell, rescue, undone=run.plan.has(UndoRescueStep)))
+        lines.append(format_rescue(shell, rescue, undone=run.plan.has(UndoRescueStep)))
         follow = _list_undos(session, run, rescue)
     lines += check.lines
     # Remaining damage matters more than that it could not be checked.

@@ -246,6 +246,7 @@ _NOTES = {
     "preflight.allowed": "a deployment was let through although {check} is not in order ({gap}): {why}",
     "preflight.fixes": "a deployment was let through as the fix of {incident}; missing: {gaps}",
     "proof.failed": "version {version} did not answer well at 0 % of the traffic ({run}): {why}",
+    "rescue.previewed": "what {run} would write, for whoever approves it: {state}",
     "restore.typed": "the target of {run} was typed: {target}",
     "migration.applied": "migration {migration} was applied",
     "migration.begin": "migrations are to be applied ({pending}): {reason}",

@@ -39,10 +39,14 @@ from backout.runbook.recovery.steps.swap import Exchange, ReadBack, StartServer,
 from backout.runbook.recovery.steps.undo import undo_actions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.model.database.rescue import RescueReport
     from backout.model.plan import Plan
     from backout.ports import AnyAction
     from backout.runbook.recovery.tools import RestoreTools
+
+    Progress = Callable[[str, int, int], None]
 
 
 def make_actions(tools: RestoreTools) -> dict[str, AnyAction]:
@@ -70,20 +74,24 @@ def make_actions(tools: RestoreTools) -> dict[str, AnyAction]:
     }
 
 
-def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
-    """Return what the plan of a rescue would write, by table; only side instances are made, and removed again."""
+def foresee(tools: RestoreTools, plan: Plan, progress: Progress = ignore_progress) -> RescueReport:
+    """Return what the plan of a rescue would write, by table; only side instances are made, and removed again.
+
+    Args:
+        progress: hears how far the side instances are, see `SideInstances.start`; what it raises ends it.
+    """
     rescue = plan.arguments(RescueStep)
     names = (rescue.before, rescue.after)
     try:
         for step in plan.steps:
             if step.does(SideStep):
-                tools.sides.start(make_order(step.arguments(SideStep)), ignore_progress)
+                tools.sides.start(make_order(step.arguments(SideStep)), progress)
         dsns = []
         for name in names:
             tools.beside.promote(name)
             side = tools.sides.find(name)
             dsns.append(side.dsn if side is not None else "")
-        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, ignore_progress)
+        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, progress)
         before, after = dsns
         removed = make_removed_reader(tools, rescue)
         return tools.rescuer(rescue.database).damage(damage, before, after, removed)
