@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Table = dict[str, object]
 REQUEST_ENV: Final = "BACKOUT_REQUEST"
 """Set by a worker for the command that it begins for a request on the pages: the request's number."""
-OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF", REQUEST_ENV, TRUST_ENV)
+REQUESTER_ENV: Final = "BACKOUT_REQUESTER"
+"""Set beside it: the login that asked, as the journal's events then name who acts."""
+OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF", REQUEST_ENV, REQUESTER_ENV, TRUST_ENV)
 _SHARED = ("incidents", "journal")
 
 

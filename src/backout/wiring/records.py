@@ -6,6 +6,8 @@ import os
 import pwd
 from typing import TYPE_CHECKING, Final
 
+from backout.config.overlay import REQUESTER_ENV
+from backout.escaping import fold_blanks, make_harmless
 from backout.journal.lease import name_this_machine
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.sqlite_store import SqliteStore
@@ -25,12 +27,18 @@ if TYPE_CHECKING:
     from backout.journal.store import Store
     from backout.ports import Holds
 
+_LONGEST_NAME: Final = 200
 _PATIENCE_S: Final = 15.0
 """How long another process's lock is waited for, and a server that was there before."""
 
 
 def find_actor() -> str:
-    """Return the acting user, as user@host."""
+    """Return the acting user, as user@host; of a command that a worker began for a login, "login (by user@host)"."""
+    asker = fold_blanks(make_harmless(os.environ.get(REQUESTER_ENV, "")))[:_LONGEST_NAME]
+    return f"{asker} (by {_find_user()})" if asker else _find_user()
+
+
+def _find_user() -> str:
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

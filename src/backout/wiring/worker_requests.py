@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace as replace_values
 
-from backout.config.overlay import REQUEST_ENV
+from backout.config.overlay import REQUEST_ENV, REQUESTER_ENV
 from backout.errors import UsageError
 from backout.model.action_request import Act
 from backout.providers.child_environment import make_module_command
@@ -60,7 +60,8 @@ def make_request_runner(
         def hear(line: str) -> None:
             tell(request.environment, config.variables.mask_text(line)[:_LONGEST_LINE])
 
-        given = {REQUEST_ENV: str(request.id)}  # who asked for it asked for the plan that it makes
+        # Who asked for it asked for the plan that it makes, and is who acts.
+        given = {REQUEST_ENV: str(request.id), REQUESTER_ENV: request.by}
         return WorkerChild(argv, str(file.parent), hear, str(request.id), answers=True, given=given)
 
     return RequestRunner(book, SystemClock(), start, tell, wake, actor=f"{find_actor()} {journal.name}")
