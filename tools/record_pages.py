@@ -256,7 +256,6 @@ def go_back(shift: Shift, good: str) -> None:
     link = shift.receiver.find("would_roll_back", 0)
     with shift.task("Go back to the last good version.", link):
         shift.press("Roll back…")
-        shift.press("Show the plan")
         shift.see("What changes, and what does not")
         shift.draw("plan")
         shift.fill("Why", "500s on /api/models")

@@ -154,10 +154,10 @@ class Lab:
         status = {"live_version": version, "troubles": [title]}
         save_status(self.journal, environment, status, time.time())
 
-    def start_run(self, environment: str) -> str:
+    def start_run(self, environment: str, plan: Plan | None = None) -> str:
         """Submit a rollback, and drive it where nobody has to approve it before; return its id."""
         journal = self.site.open_journal(environment)
-        run = journal.submit(make_plan(environment), actor="toy", reason="it was bad")
+        run = journal.submit(plan or make_plan(environment), actor="toy", reason="it was bad")
         with contextlib.suppress(DecisionNeeded):
             journal.drive(run, make_actions(self.folder), actor="toy")
         return run
@@ -276,7 +276,8 @@ class Switch(toy.Probed):
 
 def make_actions(folder: Path) -> dict[str, AnyAction]:
     """Return what the plans here are driven with."""
-    return {"activate": Switch(toy.World(folder)), "look": toy.Look()}
+    switch = Switch(toy.World(folder))
+    return {"activate": switch, "look": toy.Look(), "db_rescue": switch}
 
 
 def make_plan(environment: str, version: str = "v-0", why: str = "") -> Plan:

@@ -79,8 +79,8 @@ class Shift:
 
     def roll_back(self, why: str) -> None:
         """Ask for a plan, and then for the rollback."""
-        self.open("/rollback")
-        self.press("Show the plan")
+        self.open("")
+        self.press("Roll back…")
         self.fill("Why", why)
         self.press(f"Roll back {self.name}")
 
@@ -179,8 +179,8 @@ def test_a_worker_that_dies_is_missed(tmp_path: Path) -> None:
         night.worker.wait()
         night.page.locator(".stale").wait_for(timeout=LONG_S * 1000)
         night.see("nobody")
-        night.open("/rollback")
-        night.press("Show the plan")
+        night.open("")
+        night.press("Roll back…")
         night.see("No worker took it in time, so nothing was done")
         assert night.made.read_live(night.name) == "good-1"
         night.made.start_worker("--guard-only")
@@ -213,6 +213,6 @@ def test_a_rollback_is_paused_goes_on_and_is_given_up(tmp_path: Path) -> None:
         night.see("it was given up after")
         assert night.read_run().state is RunState.ABORTED
         assert night.made.read_served(night.name) == ["good-1", "good-2", "good-1"]
-        night.open("/rollback")
-        night.press("Show the plan")
+        night.open("")
+        night.press("Roll back…")
         night.see("There is nothing to do")

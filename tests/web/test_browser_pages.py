@@ -118,7 +118,6 @@ def test_no_page_shuts_anybody_out(night: Night) -> None:
         "/",
         "/env/production",
         "/env/staging",
-        "/env/production/rollback",
         "/env/production/hold",
         "/env/nowhere",
     )

@@ -175,7 +175,7 @@ def list_gets(lab: Lab) -> Iterator[str]:
                     environment=PRODUCTION, run=night.runs[PRODUCTION], incident=night.incidents[PRODUCTION],
                     number=night.requests[PRODUCTION],
                 )  # fmt: skip
-    yield from ("/env/guarded", "/env/guarded/rollback", "/api/v1/environments/guarded", "/none", "/api/v1/none")
+    yield from ("/env/guarded", "/env/guarded/hold", "/api/v1/environments/guarded", "/none", "/api/v1/none")
 
 
 def read_all(lab: Lab, path: str, headers: Mapping[str, str]) -> bytes:

@@ -16,7 +16,7 @@ from backout.web.findings import list_findings
 RESCUE = RescueReport(
     ("index public.users_email",),
     (
-        TableRescue("public.users", updated=1200, conflicts=2),
+        TableRescue("public.users", updated=1200, conflicts=2, examples=("7", "9")),
         TableRescue("public.jobs", left="it has no key"),
         TableRescue("public.logs"),
     ),
@@ -34,7 +34,8 @@ COMPARED = ComparisonResult(
             msgspec.to_builtins(RESCUE),
             [
                 "definition of index public.users_email restored",
-                "public.users: 1,200 rows given back, 2 left as others have changed them since",
+                "public.users: 1,200 rows given back",
+                "public.users: 2 rows stay, as others have changed them since: 7, 9",
                 "public.jobs: left alone: it has no key",
                 "public.logs: nothing to do",
                 "not repaired: NOT NULL of public.users.email: rows are empty",

@@ -9,17 +9,23 @@ import pytest
 from msgspec.structs import replace
 from web_lab import PRODUCTION, STAGING, Permission, make_plan, open_lab
 
-from backout.config import Environment, load
-from backout.config.overlay import REQUEST_ENV
+from backout.config.overlay import REQUESTER_ENV
 from backout.journal.lease import Holder
 from backout.journal.worker_leases import WorkerLeases
 from backout.model.action_request import Act, Requester, RequestState
+from backout.model.database.rescue import RescueReport, TableRescue
+from backout.model.database.rescue_preview import PreviewState, RescuePreview
 from backout.model.incident import record
+from backout.model.incident.incident import Run, RunState
+from backout.model.plan import Plan, PlanKind, Step
+from backout.model.steps.rescue import DamageRecord, RescueStep
+from backout.model.steps.rollback import ActivateStep, ReadBackStep
 from backout.runbook.incident.case import add_remark, open_incident
+from backout.runbook.recovery.previews import record_preview
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
 from backout.runbook.serve.overviews import read_viewed, save_status
-from backout.web.sentences import name_run
-from backout.wiring.records import open_journal
+from backout.web.sentences import name_run, tell_switched
+from backout.wiring.records import find_actor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,18 +168,61 @@ def test_a_request_leads_back_to_the_incident_it_was_asked_for_in(lab: Lab) -> N
     assert link.format(night.incidents[STAGING]) in after
 
 
-def test_who_asked_on_a_page_is_named_and_not_the_worker(lab: Lab) -> None:
-    made = make_request(
-        lab.journal, STAGING, Act.ROLLBACK, key="named", by=Requester("grace"), actor="grace", why="", target=""
-    )
-    variables = Environment({REQUEST_ENV: str(made.id)})  # as a worker's command has it
-    journal = open_journal(load(variables, start=lab.folder, environment=STAGING, no_commands=True))
-    run = journal.submit(make_plan(STAGING, why="grace's"), actor="worker@host", reason="so")
+def test_who_asked_on_a_page_is_named_and_not_the_worker(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = find_actor()
+    monkeypatch.setenv(REQUESTER_ENV, "grace\x1b[31m")  # as a worker's command has it
+    assert find_actor() == f"grace?[31m (by {me})"
+    monkeypatch.setenv(REQUESTER_ENV, "grace")
+    run = lab.journal.submit(make_plan(STAGING, why="grace's"), actor=find_actor(), reason="so")
     try:
-        assert "Asked for by grace" in look(lab, f"/env/{STAGING}/run/{run}")
+        assert "Asked for by grace." in look(lab, f"/env/{STAGING}/run/{run}")
     finally:
         lab.end_run(run)
-        journal.close()
+
+
+def test_a_rollback_is_asked_for_by_one_button_which_shows_its_plan_first(lab: Lab) -> None:
+    """The plan has the form of the rollback, and one for another version."""
+    for path in (f"/env/{STAGING}", f"/env/{STAGING}/incident/{lab.night.incidents[STAGING]}"):
+        assert 'name="act" value="plan">Roll back…</button>' in look(lab, path)
+    number = answer_plan(lab, "direct", PLAN)
+    shown = look(lab, f"/env/{STAGING}/requests/{number}")
+    assert (
+        shown.index("Its steps") < shown.index(f"<h2>Roll back {STAGING}") < shown.index("Go back to another version")
+    )
+
+
+def test_a_rollback_under_way_says_as_soon_as_its_version_is_live() -> None:
+    steps = (
+        ActivateStep(version="11883fa6-1", leaving="b", expected="d", message=""),
+        ReadBackStep(version="11883fa6-1"),
+    )
+    plan = Plan(PlanKind.ROLLBACK, STAGING, "", tuple(Step.of(each.action, each) for each in steps))
+    run = Run("rollback-1", STAGING, plan, RunState.RUNNING, 0.0, None, steps_done=1)
+    assert tell_switched(run) == ""
+    assert tell_switched(replace(run, steps_done=2)).startswith("Version 11883fa6 is live, as read back.")
+
+
+def test_whoever_approves_a_rescue_sees_the_rows_that_it_would_write(lab: Lab) -> None:
+    damage = DamageRecord(xids=(7,), written=())
+    step = RescueStep(before="b", after="a", database="shop", damage=damage, mark="m")
+    steps = (Step.of("copy rows", step), *make_plan(PRODUCTION).steps)
+    plan = Plan(PlanKind.ROLLBACK, PRODUCTION, "the rows that transaction 7 damaged", steps)
+    run = lab.start_run(PRODUCTION, plan)
+    path, actor = f"/env/{PRODUCTION}/run/{run}", "ada"
+    table = TableRescue("public.orders", ("email",), updated=1200, conflicts=2, examples=("7", "9"))
+    try:
+        assert "What it would write" not in look(lab, path)
+        for state, report, why, words in (
+            (PreviewState.BEGAN, None, "", "Which rows it would write is being counted"),
+            (PreviewState.FAILED, None, "<the disk> is full", "is not known beforehand: &lt;the disk&gt; is full."),
+            (PreviewState.COUNTED, RescueReport((), (table,)), "", "<code>public.orders</code></td><td>1,200</td>"),
+        ):
+            preview = RescuePreview(run, state, time.time(), report, why)
+            record_preview(lab.journal, PRODUCTION, preview, actor=actor)
+            assert words in look(lab, path)
+        assert "public.orders: 2 rows stay, as others have changed them since: 7, 9" in look(lab, path)
+    finally:
+        lab.end_run(run)
 
 
 def test_an_address_that_is_too_old_offers_no_button(lab: Lab) -> None:

@@ -293,7 +293,7 @@ def read_stream(lab: Lab, token: str, place: str) -> str:
 def list_pages(lab: Lab, environment: str) -> list[str]:
     """Return the addresses of all pages of an environment."""
     numbers = [each.id for each in list_requests(lab.journal, environment)]
-    paths = ["", "/rollback", "/hold", "/run/{run}", "/incident/{incident}"]
+    paths = ["", "/hold", "/run/{run}", "/incident/{incident}"]
     return [fill(lab, f"/env/{{environment}}{path}", environment) for path in paths] + [
         f"/env/{environment}/requests/{number}" for number in numbers
     ]

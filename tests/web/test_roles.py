@@ -57,7 +57,6 @@ ROWS = (
     Row("POST", "/logout", (401, 303, 303, 303, 303), form={}),
     Row("GET", _ENV, READ),
     Row("GET", f"{_ENV}/hold", (303, 403, 200, 200, 404)),
-    Row("GET", f"{_ENV}/rollback", (303, 403, 200, 200, 404)),
     Row("POST", f"{_ENV}/requests", WRITTEN, form=_PLAN),
     Row("POST", f"{_ENV}/requests", WRITTEN, form=_ROLLBACK),
     Row("GET", f"{_ENV}/requests/{{number}}", READ),

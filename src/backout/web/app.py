@@ -73,7 +73,6 @@ def make_app(
         Route("/login", forms.login, methods=["POST"]),
         Route("/logout", forms.logout, methods=["POST"]),
         Route("/env/{environment}", pages.environment),
-        Route("/env/{environment}/rollback", pages.rollback),
         Route("/env/{environment}/hold", pages.hold),
         Route("/env/{environment}/requests", forms.make_request, methods=["POST"]),
         Route("/env/{environment}/requests/{number}", pages.request),

@@ -84,6 +84,11 @@ class Card:
         return describe_hold(self.record)
 
     @property
+    def is_well(self) -> bool:
+        """Whether nothing needs anybody."""
+        return self.urgency == WELL
+
+    @property
     def tone(self) -> str:
         """How it is marked, beside its word."""
         if self.urgency == _UNREAD and self.is_being_read and not self.failed:

@@ -17,17 +17,19 @@ from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
 from backout.runbook.incident.records import tell_incident
-from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
+from backout.runbook.recovery.previews import read_preview, rescues_rows
+from backout.runbook.serve.action_requests import describe_state, list_requests
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
 from backout.web.cards import WELL, Card, describe_hold, get_table
-from backout.web.findings import list_findings
+from backout.web.findings import describe_preview, list_findings
 from backout.web.sentences import (
     name_request,
     name_run,
     name_state,
     tell_end,
     tell_outcome,
+    tell_switched,
     tell_what_happened,
     tell_what_is_next,
     tell_what_was_done,
@@ -150,6 +152,7 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         **_make_request_row(request, now, known),
         "outcome": tell_outcome(answer, run, end),
         "steps": [] if run is None else _list_steps(run, _read_events(site, run)),
+        "switched": "" if run is None or end is None or run.state.is_over else tell_switched(run),
         "happened": _tell_what_is_known(site, login, request, found_in),
         "outcome_tone": "good" if run is None or end is None else _choose_tone(run, end),
         "environment": name,
@@ -287,17 +290,6 @@ def _read_hold(site: Site, name: str) -> str:
     return "" if kept is None else describe_hold(kept.record)
 
 
-def _find_asker(site: Site, run: Run) -> str:
-    """Return who asked on the pages for a run, "" where a person typed it, or guard began it."""
-    for event in site.journal.events(run=run.id, kind="run.submitted"):
-        number = event.data.get("request")
-        asked = (
-            find_request(site.journal, run.environment.partition("/")[0], number) if isinstance(number, int) else None
-        )
-        return "" if asked is None else asked.by
-    return ""
-
-
 def _summarize(site: Site, case: Case, run: Run | None) -> list[str]:
     """Return what happened, what was done about it, and what is next."""
     end = None if run is None else read_end(site.journal, site.journal, run)
@@ -305,7 +297,7 @@ def _summarize(site: Site, case: Case, run: Run | None) -> list[str]:
     failure = next((str(event.data.get("text") or "") for event in reversed([*failed])), "")
     return [
         tell_what_happened(case),
-        tell_what_was_done(case, run, end, failure, "" if run is None else _find_asker(site, run)),
+        tell_what_was_done(case, run, end, failure),
         tell_what_is_next(case, run, end),
     ]
 
@@ -324,7 +316,15 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
         "evidence": _list_evidence(site, run),
         "can": _list_asks(login, name, run),
         "needs_second": site.needs_second_person(name),
+        **_show_preview(site, run),
     }
+
+
+def _show_preview(site: Site, run: Run) -> Content:
+    """Return what a rescue that waits for its approval would write, as far as it was counted."""
+    found = read_preview(site.journal, run) if run.state is RunState.WAITING and rescues_rows(run.plan) else None
+    report = None if found is None else found.report
+    return {"preview": found, "preview_notes": [] if report is None else describe_preview(report)}
 
 
 def _read_events(site: Site, run: Run) -> list[Event]:

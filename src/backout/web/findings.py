@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from backout.decoding import Undecodable, decode_values
 from backout.model.database.rescue import RescueReport
+from backout.model.guard.verdict import CriterionState, Verification
 from backout.model.steps.comparison import ComparisonResult
 from backout.report.database.comparison import format_comparison
 
 if TYPE_CHECKING:
+    from backout.model.database.rescue import TableRescue
     from backout.model.plan import Json
 
 
@@ -24,6 +26,8 @@ def list_findings(result: Json) -> list[str]:
     try:
         if "sentence" in result:
             return format_comparison(decode_values(result, ComparisonResult))
+        if "criteria" in result:
+            return _list_criteria(decode_values(result, Verification))
         if "tables" in result and "definitions" in result:
             return _describe_rescue(decode_values(result, RescueReport))
     except Undecodable:
@@ -35,12 +39,39 @@ def list_findings(result: Json) -> list[str]:
     ]
 
 
+def _list_criteria(found: Verification) -> list[str]:
+    """Return how a verification came out, and each criterion that there is, what did not pass first."""
+    passed = [f"{each.name}: {each.evidence}" for each in found.criteria if each.state is CriterionState.PASSED]
+    told = [each for each in found.criteria if each.state not in (CriterionState.PASSED, CriterionState.NOT_SET_UP)]
+    missed = [f"{each.name}, {each.state}: {each.evidence}" for each in told]
+    return [*([found.summary] if found.summary else []), *missed, *passed]
+
+
+def describe_preview(report: RescueReport) -> list[str]:
+    """Return what a rescue would do beside writing rows, and what it leaves, a sentence each."""
+    said = [f"would be made again: {each}" for each in report.definitions]
+    for each in report.tables:
+        said += _list_left_rows(each)
+        said += [f"{each.table}: triggers that do not fire: {', '.join(each.triggers)}"] if each.triggers else []
+    said += report.notes
+    return said + [f"not repaired: {each.what}: {each.reason}" for each in report.left_out] or ["nothing else"]
+
+
+def _list_left_rows(table: TableRescue) -> list[str]:
+    if not table.conflicts:
+        return []
+    more = "" if table.conflicts <= len(table.examples) else ", …"
+    keys = f": {', '.join(table.examples)}{more}" if table.examples else ""
+    return [f"{table.table}: {table.conflicts:,} rows stay, as others have changed them since{keys}"]
+
+
 def _describe_rescue(report: RescueReport) -> list[str]:
     said = [f"definition of {each} restored" for each in report.definitions]
     for each in report.tables:
         counts = {"given back": each.updated, "inserted": each.inserted, "deleted": each.deleted}
         rows = [f"{count:,} rows {words}" for words, count in counts.items() if count]
-        rows += [f"{each.conflicts:,} left as others have changed them since"] if each.conflicts else []
         rows += [f"left alone: {each.left}"] if each.left else []
-        said.append(f"{each.table}: {', '.join(rows) or 'nothing to do'}")
+        left = _list_left_rows(each)
+        said += [f"{each.table}: {', '.join(rows) or 'nothing to do'}"] if rows or not left else []
+        said += left
     return said + [f"not repaired: {each.what}: {each.reason}" for each in report.left_out]

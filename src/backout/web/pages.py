@@ -65,19 +65,12 @@ class Pages:
             request, "environment", lambda login: content.show_environment(self._site, login, name), name
         )
 
-    async def rollback(self, request: Request) -> Response:
-        """Show the form of a rollback: where to, and why; what it would do is asked for first."""
-        return await self._show_form(request, "rollback")
-
     async def hold(self, request: Request) -> Response:
         """Show the forms that hold an environment and lift a hold."""
-        return await self._show_form(request, "hold")
-
-    async def _show_form(self, request: Request, template: str) -> Response:
         name = request.path_params["environment"]
         return await self._answer(
             request,
-            template,
+            "hold",
             lambda login: content.show_environment(self._site, login, name),
             name,
             needed=Permission.OPERATOR,

@@ -12,6 +12,7 @@ from backout.model.action_request import Act
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.steps.rollback import ReadBackStep
 from backout.report.guard.run_end import describe_end
 from backout.report.times import format_clock, format_day, format_duration
 
@@ -67,6 +68,15 @@ def name_run(run: Run) -> str:
     if kind is PlanKind.ROLLBACK:
         return f"Rollback to version {_find_version(run, 'activate')}".strip()
     return _NAMES[kind]
+
+
+def name_person(actor: str) -> str:
+    """Return who did something, without the server or the worker that did it for a person.
+
+    >>> name_person("eve (by backout serve, root@vm)"), name_person("eve (by root@vm)"), name_person("root@vm")
+    ('eve', 'eve', 'root@vm')
+    """
+    return actor.rpartition(" (by ")[0] or actor
 
 
 def name_request(request: ActionRequest) -> str:
@@ -138,17 +148,16 @@ def tell_end(run: Run, end: RunEnd) -> str:
     return describe_end(run, end, held="a person has to decide")
 
 
-def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure: str, asked_by: str = "") -> str:
+def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure: str) -> str:
     """Return what guard or a person did about it.
 
     Args:
         run: the newest one of the incident, None without one; `end`: how it ended, as far as it has.
         failure: why a step of it failed, "" when none did.
-        asked_by: who asked for it on the pages, where a worker did it for somebody; "" elsewhere.
     """
     if run is None or end is None:
         return "Nothing was done about it by backout."
-    name, who = name_run(run), "guard" if run.plan.cause else asked_by or run.actor or "someone"
+    name, who = name_run(run), "guard" if run.plan.cause else name_person(run.actor) or "someone"
     if run.plan.kind is PlanKind.GUARD:
         return _tell_watch(run, end)
     if said := _tell_unfinished(run, name, who, failure):
@@ -166,6 +175,15 @@ def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure:
     return f"{done}. It is NOT well: {_end_sentence(end.why or 'the criteria were not met')}"
 
 
+def tell_switched(run: Run) -> str:
+    """Return that a rollback has made its version live, as read back, while what that led to is watched; else ""."""
+    back = next((number for number, step in enumerate(run.plan.steps) if step.does(ReadBackStep)), None)
+    if run.plan.kind is not PlanKind.ROLLBACK or back is None or run.steps_done <= back:
+        return ""
+    version = _find_version(run, "activate")
+    return f"Version {version} is live, as read back. Whether all is well with it is being watched."
+
+
 def _tell_unfinished(run: Run, name: str, who: str, failure: str) -> str:
     """Return where a run stands that has not ended well, "" for one that has."""
     count = f"{run.steps_done} of {len(run.plan.steps)} steps"
@@ -174,7 +192,7 @@ def _tell_unfinished(run: Run, name: str, who: str, failure: str) -> str:
     if run.state in _HALTED:
         return f"{name}: it {_HALTED[run.state]}, {count} are done. Asked for by {who}."
     if run.state is RunState.RUNNING:
-        return f"{name}: {who} is at it, {count} are done."
+        return f"{name}: {who} is at it, {count} are done. {tell_switched(run)}".strip()
     if run.state is RunState.FAILED:
         return f"{name}: it failed. {_end_sentence(failure)}".strip()
     return f"{name}: it was given up after {count}." if run.state is RunState.ABORTED else ""

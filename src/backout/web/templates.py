@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from backout.escaping import make_harmless, show_unseen
 from backout.report.times import format_ago, format_clock, format_day, format_duration, format_time
+from backout.web.sentences import name_person
 
 if TYPE_CHECKING:
     from backout.wiring.serve import Site
@@ -74,15 +75,6 @@ def begin_sentence(text: str) -> str:
     """
     word = text.partition(" ")[0].rstrip(".,:;")
     return text[:1].upper() + text[1:] if word.isalpha() and word.islower() else text
-
-
-def name_person(actor: str) -> str:
-    """Return who did something, without the server that did it for a person.
-
-    >>> name_person("eve (by backout serve, root@vm)"), name_person("root@vm")
-    ('eve', 'root@vm')
-    """
-    return actor.rpartition(" (by backout serve")[0] or actor
 
 
 def mark_code(text: str) -> Markup:

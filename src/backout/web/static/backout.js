@@ -59,6 +59,14 @@ document.addEventListener("submit", (event) => {
   form.dataset.sent = "yes";
 });
 
+// A link to a form leads into its field: whoever follows it wants to type.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#"]');
+  const place = link && document.getElementById(link.hash.slice(1));
+  const field = place && place.querySelector("textarea, input:not([type=hidden])");
+  if (field) setTimeout(() => field.focus({ preventScroll: true }));
+});
+
 // A browser's own words for a field name no format: with these it says what to type.
 document.addEventListener("invalid", (event) => {
   if (event.target.validity.patternMismatch) event.target.setCustomValidity(event.target.title);
