@@ -30,7 +30,7 @@ def rescues_rows(plan: Plan) -> bool:
 def rename_sides(plan: Plan) -> Plan:
     """Return the plan of a rescue with other names of its two side instances, so that it can be counted beside its run.
 
-    >>> from backout.model.plan import PlanKind, Step
+    >>> from backout.model.plan import Plan, PlanKind, Step
     >>> step = Step("db_rescue", "copy rows", {"before": "before-1", "after": "after-1", "mark": "1"})
     >>> dict(rename_sides(Plan(PlanKind.RECOVER, "production", "", (step,))).steps[0].args)
     {'before': 'before-1-look', 'after': 'after-1-look', 'mark': '1'}
