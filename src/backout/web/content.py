@@ -13,6 +13,7 @@ from backout.model.incident.incident import RunState
 from backout.model.incident.record import NOTED
 from backout.model.login import Permission
 from backout.model.plan import PlanKind
+from backout.plan.rescue_notes import FOUND_LATER
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
@@ -324,7 +325,11 @@ def _show_preview(site: Site, run: Run) -> Content:
     """Return what a rescue that waits for its approval would write, as far as it was counted."""
     found = read_preview(site.journal, run) if run.state is RunState.WAITING and rescues_rows(run.plan) else None
     report = None if found is None else found.report
-    return {"preview": found, "preview_notes": [] if report is None else describe_preview(report)}
+    return {
+        "preview": found,
+        "preview_notes": [] if report is None else describe_preview(report),
+        "notes_to_approve": [each for each in run.plan.notes if report is None or each != FOUND_LATER],
+    }
 
 
 def _read_events(site: Site, run: Run) -> list[Event]:

@@ -54,7 +54,7 @@ def describe_preview(report: RescueReport) -> list[str]:
         said += _list_left_rows(each)
         said += [f"{each.table}: triggers that do not fire: {', '.join(each.triggers)}"] if each.triggers else []
     said += report.notes
-    return said + [f"not repaired: {each.what}: {each.reason}" for each in report.left_out] or ["nothing else"]
+    return said + [f"not repaired: {each.what}: {each.reason}" for each in report.left_out]
 
 
 def _list_left_rows(table: TableRescue) -> list[str]:
