@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
 from backout.model.steps.comparison import ComparisonResult, TableDiffers
-from backout.web.findings import list_findings
+from backout.web.findings import list_findings, tell_preview
 
 RESCUE = RescueReport(
     ("index public.users_email",),
@@ -35,7 +35,7 @@ COMPARED = ComparisonResult(
             [
                 "definition of index public.users_email restored",
                 "public.users: 1,200 rows given back",
-                "public.users: 2 rows stay, as others have changed them since: 7, 9",
+                "public.users: 2 rows stay, as others have changed them since: key 7, 9",
                 "public.jobs: left alone: it has no key",
                 "public.logs: nothing to do",
                 "not repaired: NOT NULL of public.users.email: rows are empty",
@@ -66,3 +66,23 @@ ANY = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers() |
 @given(result=ANY | st.dictionaries(KEYS, ANY))
 def test_whatever_was_kept_is_no_mistake(result: Any) -> None:
     assert all(isinstance(each, str) for each in list_findings(result))
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (RESCUE, "It would write 1,200 rows of public.users"),
+        (RescueReport(("index a",), ()), "It would write no row, and make definitions again"),
+        (
+            RescueReport((), (TableRescue("a", conflicts=1),)),
+            "It would write NOTHING: 1 row of the damage was changed again since",
+        ),
+        (RescueReport((), ()), "It would write NOTHING"),
+        (
+            RescueReport((), tuple(TableRescue(name, inserted=1) for name in "abcd")),
+            "It would write 4 rows of a, b, c, …",
+        ),
+    ],
+)
+def test_what_a_rescue_would_write_is_one_sentence(report: RescueReport, words: str) -> None:
+    assert tell_preview(report) == words

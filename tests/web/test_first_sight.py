@@ -67,13 +67,12 @@ def test_what_is_approved_and_was_not_begun_was_not_interrupted(lab: Lab) -> Non
 
 
 def test_a_plan_is_ready_and_changes_nothing(lab: Lab) -> None:
-    """It says so, and leads to its button; once that was pressed it leads to what was asked for, and has none."""
+    """It says so, above its button; once that was pressed it leads to what was asked for, and has none."""
     number = answer_plan(lab, "ready", PLAN)
     path = f"/env/{STAGING}/requests/{number}"
     shown = look(lab, path)
     assert "nothing is changed yet" in shown
-    assert 'href="#go"' in shown
-    assert 'id="go"' in shown
+    assert shown.index("nothing is changed yet") < shown.index('id="go"')
     token = lab.issue(Permission.OPERATOR)
     form = {"act": "rollback", "why": "it fails", "key": f"after-{number}"}
     headers = {"Sec-Fetch-Site": "same-origin"}
@@ -186,9 +185,8 @@ def test_a_rollback_is_asked_for_by_one_button_which_shows_its_plan_first(lab: L
         assert 'name="act" value="plan">Roll back…</button>' in look(lab, path)
     number = answer_plan(lab, "direct", PLAN)
     shown = look(lab, f"/env/{STAGING}/requests/{number}")
-    assert (
-        shown.index("Its steps") < shown.index(f"<h2>Roll back {STAGING}") < shown.index("Go back to another version")
-    )
+    places = [shown.index(each) for each in (f"<h2>Roll back {STAGING}", "Its steps", "Go back to another version")]
+    assert places == sorted(places)
 
 
 def test_a_rollback_under_way_says_as_soon_as_its_version_is_live() -> None:
@@ -202,6 +200,23 @@ def test_a_rollback_under_way_says_as_soon_as_its_version_is_live() -> None:
     assert tell_switched(replace(run, steps_done=2)).startswith("Version 11883fa6 is live, as read back.")
 
 
+def test_a_plan_whose_version_is_live_by_now_has_no_button(lab: Lab) -> None:
+    answer: dict[str, Json] = {"plan": {"why": "it fails", "steps": [{"title": "go back"}]}, "target": "v-9"}
+    number = answer_plan(lab, "overtaken", answer)
+    path = f"/env/{STAGING}/requests/{number}"
+    for live, has_button in (("v-8", True), ("v-9", False)):
+        save_status(lab.journal, STAGING, {"live_version": live}, time.time())
+        shown = look(lab, path)
+        assert ('id="go"' in shown, "nothing to do any more" in shown) == (has_button, not has_button)
+
+
+def test_a_run_that_was_given_up_says_by_whom_why_and_that_it_changed_nothing(lab: Lab) -> None:
+    run = lab.start_run(PRODUCTION)
+    lab.journal.ask(run, "abort", actor="eve (by backout serve, root@vm)", reason="writes <0> rows")
+    said = "Given up by eve: none of its steps had begun, so it changed nothing. Why: writes &lt;0&gt; rows."
+    assert said in look(lab, f"/env/{PRODUCTION}/run/{run}")
+
+
 def test_whoever_approves_a_rescue_sees_the_rows_that_it_would_write(lab: Lab) -> None:
     damage = DamageRecord(xids=(7,), written=())
     step = RescueStep(before="b", after="a", database="shop", damage=damage, mark="m")
@@ -211,7 +226,7 @@ def test_whoever_approves_a_rescue_sees_the_rows_that_it_would_write(lab: Lab) -
     path, actor = f"/env/{PRODUCTION}/run/{run}", "ada"
     table = TableRescue("public.orders", ("email",), updated=1200, conflicts=2, examples=("7", "9"))
     try:
-        assert "What it would write" not in look(lab, path)
+        assert "It would write" not in look(lab, path)
         for state, report, why, words in (
             (PreviewState.BEGAN, None, "", "Which rows it would write is being counted"),
             (PreviewState.FAILED, None, "<the disk> is full", "is not known beforehand: &lt;the disk&gt; is full."),
@@ -220,7 +235,8 @@ def test_whoever_approves_a_rescue_sees_the_rows_that_it_would_write(lab: Lab) -
             preview = RescuePreview(run, state, time.time(), report, why)
             record_preview(lab.journal, PRODUCTION, preview, actor=actor)
             assert words in look(lab, path)
-        assert "public.orders: 2 rows stay, as others have changed them since: 7, 9" in look(lab, path)
+        assert "<h3>It would write 1,200 rows of public.orders</h3>" in look(lab, path)
+        assert "public.orders: 2 rows stay, as others have changed them since: key 7, 9" in look(lab, path)
     finally:
         lab.end_run(run)
 

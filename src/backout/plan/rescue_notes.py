@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-FOUND_LATER: Final = (
-    "which tables and rows come back is found by the run itself, before it writes; the same command with --dry-run "
-    "shows it beforehand"
-)
-
 
 def list_row_notes(conflicts: str) -> tuple[str, ...]:
     """Return what happens to newer rows, and when the rows are known; `conflicts` as of `model.database.rescue.Damage`.
@@ -19,7 +12,8 @@ def list_row_notes(conflicts: str) -> tuple[str, ...]:
     newer = "stay as they are, and are listed"
     if conflicts == "side":
         newer = "are overwritten, too (--conflicts side)"
+    found = "which tables and rows come back is found by the run itself, before it writes"
     return (
         f"rows that others have written since the damage {newer}",
-        FOUND_LATER,
+        f"{found}; the same command with --dry-run shows it beforehand",
     )

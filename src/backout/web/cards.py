@@ -84,9 +84,9 @@ class Card:
         return describe_hold(self.record)
 
     @property
-    def is_well(self) -> bool:
-        """Whether nothing needs anybody."""
-        return self.urgency == WELL
+    def is_wrong(self) -> bool:
+        """Whether something is wrong there, or was and is not over: going back may be called for."""
+        return self.urgency == _URGENT or self.view.incident is not None
 
     @property
     def tone(self) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
 from backout.model.action_request import Act, RequestState, name_asker
+from backout.model.guard.policy import Mode
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
 from backout.model.incident.record import NOTED
 from backout.model.login import Permission
 from backout.model.plan import PlanKind
-from backout.plan.rescue_notes import FOUND_LATER
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
@@ -23,12 +23,13 @@ from backout.runbook.serve.action_requests import describe_state, list_requests
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
 from backout.web.cards import WELL, Card, describe_hold, get_table
-from backout.web.findings import describe_preview, list_findings
+from backout.web.findings import describe_preview, list_findings, tell_preview
 from backout.web.sentences import (
     name_request,
     name_run,
     name_state,
     tell_end,
+    tell_given_up,
     tell_outcome,
     tell_switched,
     tell_what_happened,
@@ -95,6 +96,7 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
         "more_incidents": max(0, len(incidents) - MOST_INCIDENTS),
         "requests": [_make_request_row(each, now, requests) for each in reversed(requests[-MOST_REQUESTS:])],
         "may_act": login.may(Permission.OPERATOR, name),
+        "only_observes": site.choose(name).policy.guard.mode is Mode.OBSERVE,
         "now": now,
     }
 
@@ -159,6 +161,7 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "environment": name,
         "protected": site.choose(name).protected,
         "plan": answer.plan,
+        "overtaken": _find_overtaken(site, request, _find_target(found)),
         "target": _find_target(found),
         "run_id": run_id,
         "incident": None if found_in is None else _make_incident_row(site, found_in),
@@ -215,6 +218,14 @@ def make_use_key(plan: int) -> str:
     return f"after-{plan}"
 
 
+def _find_overtaken(site: Site, request: ActionRequest, target: str) -> float | None:
+    """Return when it was read that a plan's version is live already, after the plan was made; None: it was not."""
+    kept = read_kept_status(site.journal, request.environment)
+    if request.act is not Act.PLAN or kept is None or request.ended_at is None or kept.read_at < request.ended_at:
+        return None
+    return kept.read_at if target and kept.record.get("live_version") == target else None
+
+
 def _find_target(answer: Mapping[str, Json]) -> str:
     """Return the version that a plan of a rollback makes live, "" where it names none."""
     steps = get_table(answer.get("plan")).get("steps")
@@ -262,6 +273,7 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
         "may_act": login.may(Permission.OPERATOR, name),
         "may_approve": login.may(Permission.APPROVER, name),
         "hold": _read_hold(site, name),
+        "given_up": "",
         "now": site.clock.now(),
     }
     if incident is None:
@@ -312,7 +324,8 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
         "tone": _choose_tone(run, end),
         "end": end,
         "end_words": tell_end(run, end),
-        "steps": _list_steps(run, _read_events(site, run)),
+        "steps": _list_steps(run, events := _read_events(site, run)),
+        "given_up": tell_given_up(run, events),
         "watches": run.plan.kind in (PlanKind.GUARD, PlanKind.ROLLBACK) or bool(run.plan.cause),
         "evidence": _list_evidence(site, run),
         "can": _list_asks(login, name, run),
@@ -327,8 +340,9 @@ def _show_preview(site: Site, run: Run) -> Content:
     report = None if found is None else found.report
     return {
         "preview": found,
+        "preview_title": "" if report is None else tell_preview(report),
         "preview_notes": [] if report is None else describe_preview(report),
-        "notes_to_approve": [each for each in run.plan.notes if report is None or each != FOUND_LATER],
+        "notes_to_approve": run.plan.notes if report is None else (),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, decode_values
 from backout.model.database.rescue import RescueReport
@@ -13,6 +13,8 @@ from backout.report.database.comparison import format_comparison
 if TYPE_CHECKING:
     from backout.model.database.rescue import TableRescue
     from backout.model.plan import Json
+
+_FEW: Final = 3
 
 
 def list_findings(result: Json) -> list[str]:
@@ -47,6 +49,28 @@ def _list_criteria(found: Verification) -> list[str]:
     return [*([found.summary] if found.summary else []), *missed, *passed]
 
 
+def tell_preview(report: RescueReport) -> str:
+    """Return in a sentence what a rescue would write."""
+    tables = [each for each in report.tables if each.updated or each.inserted or each.deleted]
+    rows = sum(each.updated + each.inserted + each.deleted for each in tables)
+    if rows:
+        names = ", ".join(each.table for each in tables[:_FEW]) + (", …" if len(tables) > _FEW else "")
+        return f"It would write {_count_rows(rows)} of {names}"
+    if report.definitions:
+        return "It would write no row, and make definitions again"
+    left = sum(each.conflicts for each in report.tables)
+    why = f": {_count_rows(left)} of the damage {_stay(left)} changed again since" if left else ""
+    return f"It would write NOTHING{why}"
+
+
+def _count_rows(number: int) -> str:
+    return f"{number:,} row{'' if number == 1 else 's'}"
+
+
+def _stay(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
 def describe_preview(report: RescueReport) -> list[str]:
     """Return what a rescue would do beside writing rows, and what it leaves, a sentence each."""
     said = [f"would be made again: {each}" for each in report.definitions]
@@ -61,8 +85,9 @@ def _list_left_rows(table: TableRescue) -> list[str]:
     if not table.conflicts:
         return []
     more = "" if table.conflicts <= len(table.examples) else ", …"
-    keys = f": {', '.join(table.examples)}{more}" if table.examples else ""
-    return [f"{table.table}: {table.conflicts:,} rows stay, as others have changed them since{keys}"]
+    keys = f": key {', '.join(table.examples)}{more}" if table.examples else ""
+    stay, them = ("stays", "it") if table.conflicts == 1 else ("stay", "them")
+    return [f"{table.table}: {_count_rows(table.conflicts)} {stay}, as others have changed {them} since{keys}"]
 
 
 def _describe_rescue(report: RescueReport) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_moment
+from backout.escaping import shorten
 from backout.model.action_request import Act
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
@@ -17,11 +18,12 @@ from backout.report.guard.run_end import describe_end
 from backout.report.times import format_clock, format_day, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from backout.model.action_request import ActionRequest
     from backout.model.incident.case import Case
-    from backout.model.incident.incident import Incident, Run
+    from backout.model.incident.diagnosis import Diagnosis
+    from backout.model.incident.incident import Event, Incident, Run
     from backout.report.guard.run_end import RunEnd
     from backout.web.answers import Answer
 
@@ -121,8 +123,14 @@ def tell_what_happened(case: Case) -> str:
         found = ""
         if incident.detected_at is not None:
             found = f" Found after {format_duration(incident.detected_at - incident.opened_at)}:"
-        return f"{went}.{found} {_end_sentence(incident.decision.reason)}"
+        cause = f" The cause: {_tell_cause(incident.diagnosis)}" if incident.diagnosis is not None else ""
+        return f"{went}.{found} {_end_sentence(incident.decision.reason)}{cause}"
     return _end_sentence(case.title[:1].upper() + case.title[1:])
+
+
+def _tell_cause(found: Diagnosis) -> str:
+    quoted = next((f" (“{shorten(each.text)}”)" for each in found.evidence), "")
+    return f"{found.title}{quoted}."
 
 
 def name_state(run: Run, end: RunEnd) -> str:
@@ -173,6 +181,19 @@ def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure:
     if end.verified:
         return f"{done}. It is verified: {_end_sentence(end.why)}"
     return f"{done}. It is NOT well: {_end_sentence(end.why or 'the criteria were not met')}"
+
+
+def tell_given_up(run: Run, events: Sequence[Event]) -> str:
+    """Return who gave a run up, why, and what it had done; "" for one that was not given up."""
+    if run.state is not RunState.ABORTED:
+        return ""
+    asked = [event for event in events if event.kind == "run.asked" and event.data.get("what") == "abort"]
+    by = f" by {name_person(asked[-1].actor)}" if asked else ""
+    why = str(asked[-1].data.get("reason") or "") if asked else ""
+    done = f"{run.steps_done} of its {len(run.plan.steps)} steps were done"
+    if not any(event.kind == "step.start" for event in events):
+        done = "none of its steps had begun, so it changed nothing"
+    return f"Given up{by}: {done}." + (f" Why: {_end_sentence(why)}" if why else "")
 
 
 def tell_switched(run: Run) -> str:
