@@ -282,7 +282,7 @@ def _show_case(site: Site, login: Login, name: str, incident: IncidentRecord | N
     runs = [run for each in incident.runs if (run := site.find_run(name, each)) is not None]
     return content | {
         "case": case,
-        "impact": list_impact(case.impact),
+        "impact": list_impact(case.impact, is_over=incident.resolved_at is not None),
         "notes": [each for each in incident.remarks if each.kind == NOTED],
         "runs": [make_run_row(site, run) for run in runs],
         "counted_until": _find_counted_until(incident, runs),

@@ -76,15 +76,16 @@ def make_impact_record(impact: Impact) -> dict[str, object]:
     }
 
 
-def list_impact(impact: Impact) -> list[str]:
-    """Return the numbers in words, each with how it is known."""
+def list_impact(impact: Impact, *, is_over: bool = True) -> list[str]:
+    """Return the numbers in words, each with how it is known; `is_over`: whether the incident is resolved."""
     how = impact.exactness
     lines = []
     if impact.requests_failed is not None and impact.share is not None:
         said = f"{impact.requests_failed:,} requests failed, {format_percent(impact.share)} of that time's"
         lines.append(f"{said} ({how['requests_failed']})")
     if impact.duration_s is not None:
-        lines.append(f"it lasted {format_duration(impact.duration_s)} from the first sign on ({how['duration_s']})")
+        lasted = "it lasted" if is_over else "it has lasted"
+        lines.append(f"{lasted} {format_duration(impact.duration_s)} from the first sign on ({how['duration_s']})")
     for name, what in (("rows", "rows"), ("objects", "objects")):
         for fate, words in (("rescued", "brought back"), ("lost", "lost")):
             number = getattr(impact, f"{name}_{fate}")
@@ -105,7 +106,7 @@ def format_text(case: Case, *, width: int = 80, paint: Paint = leave_plain) -> s
             f"{_format_moment(found.acknowledged_at)} by {found.acknowledged_by}" if found.acknowledged_at else "",
         ),
         ("resolved", _format_moment(found.resolved_at) if found.resolved_at else ""),
-        ("impact", "; ".join(list_impact(case.impact))),
+        ("impact", "; ".join(list_impact(case.impact, is_over=found.resolved_at is not None))),
         ("runs", ", ".join(found.runs)),
         ("report", case.report),
         ("picture", case.picture),
