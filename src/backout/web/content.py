@@ -19,13 +19,13 @@ from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
 from backout.runbook.incident.records import tell_incident
 from backout.runbook.recovery.previews import read_preview, rescues_rows
-from backout.runbook.serve.action_requests import describe_state, list_requests
+from backout.runbook.serve.action_requests import list_requests
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
-from backout.web.cards import WELL, Card, describe_hold, get_table
+from backout.web.cards import WELL, Card, describe_hold
 from backout.web.findings import describe_preview, list_findings, tell_preview
+from backout.web.request_rows import find_overtaken, find_target, make_request_row, make_use_key
 from backout.web.sentences import (
-    name_request,
     name_run,
     name_state,
     tell_end,
@@ -38,7 +38,7 @@ from backout.web.sentences import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable
 
     from backout.model.action_request import ActionRequest
     from backout.model.incident.case import Case
@@ -63,14 +63,6 @@ _TONES: Final = {
     RunState.FAILED: "bad",
     RunState.ABORTED: "dim",
 }
-_REQUEST_TONES: Final = {
-    RequestState.WAITING: "note",
-    RequestState.TAKEN: "note",
-    RequestState.DONE: "good",
-    RequestState.FAILED: "bad",
-    RequestState.EXPIRED: "warn",
-    RequestState.LOST: "warn",
-}
 
 
 def show_environments(site: Site, login: Login) -> Content:
@@ -94,7 +86,7 @@ def show_environment(site: Site, login: Login, name: str) -> Content:
         "more_runs": max(0, site.journal.count_runs(name) - MOST_RUNS),
         "incidents": [_make_incident_row(site, each) for each in incidents[:MOST_INCIDENTS]],
         "more_incidents": max(0, len(incidents) - MOST_INCIDENTS),
-        "requests": [_make_request_row(each, now, requests) for each in reversed(requests[-MOST_REQUESTS:])],
+        "requests": [make_request_row(each, now, requests) for each in reversed(requests[-MOST_REQUESTS:])],
         "may_act": login.may(Permission.OPERATOR, name),
         "only_observes": site.choose(name).policy.guard.mode is Mode.OBSERVE,
         "now": now,
@@ -129,15 +121,6 @@ def _choose_tone(run: Run, end: RunEnd) -> str:
     return _TONES[run.state]
 
 
-def _make_request_row(request: ActionRequest, now: float, known: Sequence[ActionRequest]) -> Content:
-    state, used = describe_state(request, now), _find_use(known, request)
-    is_plan = request.act is Act.PLAN and state is RequestState.DONE  # a plan that is done has done nothing
-    word, tone = (str(state), _REQUEST_TONES[state])
-    if is_plan:
-        word, tone = ("plan ready", "note") if used is None else ("plan used", "dim")
-    return {"request": request, "name": name_request(request), "state": state, "word": word, "tone": tone, "used": used}
-
-
 def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     """Return the page of one request. Raises UsageError: there is none."""
     site.note_viewed((name,))
@@ -152,7 +135,8 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     found_in = _find_incident_of(site, request, run_id)
     end = None if run is None else read_end(site.journal, site.journal, run)
     return {
-        **_make_request_row(request, now, known),
+        **make_request_row(request, now, known),
+        **({"name": name_run(run)} if run is not None and request.act is Act.RESUME else {}),
         "outcome": tell_outcome(answer, run, end),
         "steps": [] if run is None else _list_steps(run, _read_events(site, run)),
         "switched": "" if run is None or end is None or run.state.is_over else tell_switched(run),
@@ -161,8 +145,8 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "environment": name,
         "protected": site.choose(name).protected,
         "plan": answer.plan,
-        "overtaken": _find_overtaken(site, request, _find_target(found)),
-        "target": _find_target(found),
+        "overtaken": find_overtaken(site, request, find_target(found)),
+        "target": find_target(found),
         "run_id": run_id,
         "incident": None if found_in is None else _make_incident_row(site, found_in),
         "use_key": make_use_key(request.id),
@@ -204,35 +188,6 @@ def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> Incide
         if each.opened_at <= request.at and (each.resolved_at is None or each.resolved_at >= request.at)
     )
     return next(of_run, None) or next(then, None)
-
-
-def _find_use(known: Iterable[ActionRequest], plan: ActionRequest) -> ActionRequest | None:
-    """Return the rollback that was asked for by the form below a plan, None: nobody has pressed its button."""
-    end = f'"{make_use_key(plan.id)}"]'  # the key of a form is kept with whose it is, see `record_request`
-    asked = (each for each in known if each.act is Act.ROLLBACK and each.id > plan.id)
-    return next((each for each in asked if plan.act is Act.PLAN and each.key.endswith(end)), None)
-
-
-def make_use_key(plan: int) -> str:
-    """Return the key of a rollback that the form below a plan asks for, by the plan's number: once."""
-    return f"after-{plan}"
-
-
-def _find_overtaken(site: Site, request: ActionRequest, target: str) -> float | None:
-    """Return when it was read that a plan's version is live already, after the plan was made; None: it was not."""
-    kept = read_kept_status(site.journal, request.environment)
-    if request.act is not Act.PLAN or kept is None or request.ended_at is None or kept.read_at < request.ended_at:
-        return None
-    return kept.read_at if target and kept.record.get("live_version") == target else None
-
-
-def _find_target(answer: Mapping[str, Json]) -> str:
-    """Return the version that a plan of a rollback makes live, "" where it names none."""
-    steps = get_table(answer.get("plan")).get("steps")
-    for step in reversed(steps if isinstance(steps, list) else []):
-        if get_table(step).get("action") == "activate":
-            return str(get_table(get_table(step).get("args")).get("version") or "")
-    return str(answer.get("target") or "")
 
 
 def show_run(site: Site, login: Login, name: str, run_id: str) -> Content:
@@ -326,6 +281,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
         "end_words": tell_end(run, end),
         "steps": _list_steps(run, events := _read_events(site, run)),
         "given_up": tell_given_up(run, events),
+        "asked_why": next((str(each.data.get("reason") or "") for each in events if each.kind == "run.submitted"), ""),
         "watches": run.plan.kind in (PlanKind.GUARD, PlanKind.ROLLBACK) or bool(run.plan.cause),
         "evidence": _list_evidence(site, run),
         "can": _list_asks(login, name, run),
