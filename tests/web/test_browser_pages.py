@@ -36,6 +36,7 @@ from backout.runbook.serve.action_requests import list_requests
 from backout.runbook.serve.overviews import save_status
 
 from line import Story, roll_back, watch
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,7 +256,10 @@ def test_what_is_read_seldom_is_folded(night: Night, *, scripts: bool) -> None:
         page.keyboard.press("Enter")
         opened.wait_for()
         if scripts:
-            page.wait_for_function("document.getElementById('live')._htmx?.sse")
+            is_followed = "Boolean(document.getElementById('live')._htmx?.sse)"
+            until(
+                lambda: page.evaluate(is_followed), what="the stream"
+            )  # the page's own policy forbids a string to wait
             subprocess.run([*note, "the second"], cwd=night.story.path.parent, check=True, capture_output=True)
             page.locator("#timeline").get_by_text("the second").wait_for()
             assert opened.is_visible()

@@ -71,7 +71,10 @@ def test_whatever_was_kept_is_no_mistake(result: Any) -> None:
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        (RESCUE, "It would write 1,200 rows of public.users"),
+        (
+            RESCUE,
+            "It would give back 1,200 rows of public.users, as before the damage; 2 rows that were changed since stay",
+        ),
         (RescueReport(("index a",), ()), "It would write no row, and make definitions again"),
         (
             RescueReport((), (TableRescue("a", conflicts=1),)),
@@ -80,7 +83,7 @@ def test_whatever_was_kept_is_no_mistake(result: Any) -> None:
         (RescueReport((), ()), "It would write NOTHING"),
         (
             RescueReport((), tuple(TableRescue(name, inserted=1) for name in "abcd")),
-            "It would write 4 rows of a, b, c, …",
+            "It would give back 4 rows of a, b, c, …, as before the damage",
         ),
     ],
 )

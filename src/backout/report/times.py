@@ -7,6 +7,10 @@ from backout.model.clock import format_duration, to_utc
 __all__ = ["format_ago", "format_clock", "format_day", "format_duration", "format_percent", "format_time"]
 
 
+_UNITS = ((172_800, 86_400, "d"), (7_200, 3_600, "h"), (120, 60, "min"))
+"""From how many seconds on a unit is used, how many seconds it has, and its name."""
+
+
 def format_time(at: float) -> str:
     """Return RFC 3339 UTC with milliseconds.
 
@@ -31,15 +35,14 @@ def format_day(at: float) -> str:
 
 
 def format_ago(at: float, now: float) -> str:
-    """Return how long ago in one unit.
+    """Return how long ago in one unit, whole ones that have passed: as the script of the pages says it a moment later.
 
-    >>> format_ago(0, 12), format_ago(0, 7300), format_ago(0, 200_000), format_ago(10, 0)
-    ('12 s ago', '2 h ago', '2 d ago', 'just now')
+    >>> format_ago(0, 12.7), format_ago(0, 290), format_ago(0, 7300), format_ago(0, 200_000), format_ago(10, 0)
+    ('12 s ago', '4 min ago', '2 h ago', '2 d ago', 'just now')
     """
-    passed = now - at
-    if passed < 1:
-        return "just now"
-    return f"{format_duration(passed)} ago"
+    passed = int(now - at)
+    unit, name = next(((unit, name) for least, unit, name in _UNITS if passed >= least), (1, "s"))
+    return "just now" if passed < 1 else f"{passed // unit} {name} ago"
 
 
 def format_percent(share: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from backout.errors import BackoutError, UsageError
 from backout.model.action_request import Act, RequestState, name_asker
@@ -14,6 +14,7 @@ from backout.model.incident.incident import RunState
 from backout.model.incident.record import NOTED
 from backout.model.login import Permission
 from backout.model.plan import PlanKind
+from backout.model.steps.verification import VerifyStep
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Event, Run
     from backout.model.incident.record import IncidentRecord
     from backout.model.login import Login
-    from backout.model.plan import Json
+    from backout.model.plan import Json, Step
     from backout.report.guard.run_end import RunEnd
     from backout.wiring.serve import Site
 
@@ -53,6 +54,7 @@ Content = dict[str, object]
 MOST_RUNS: Final = 20
 MOST_INCIDENTS: Final = 10
 MOST_REQUESTS: Final = 5
+_MOST_PROOF: Final = 2
 _TONES: Final = {
     RunState.RUNNING: "note",
     RunState.INTERRUPTED: "warn",
@@ -134,11 +136,13 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     run = site.find_run(name, run_id) if run_id else None
     found_in = _find_incident_of(site, request, run_id)
     end = None if run is None else read_end(site.journal, site.journal, run)
+    steps = [] if run is None else _list_steps(run, _read_events(site, run))
     return {
         **make_request_row(request, now, known),
         **({"name": name_run(run)} if run is not None and request.act is Act.RESUME else {}),
         "outcome": tell_outcome(answer, run, end),
-        "steps": [] if run is None else _list_steps(run, _read_events(site, run)),
+        "steps": steps,
+        "proof": _list_proof(steps),
         "switched": "" if run is None or end is None or run.state.is_over else tell_switched(run),
         "happened": _tell_what_is_known(site, login, request, found_in),
         "outcome_tone": "good" if run is None or end is None else _choose_tone(run, end),
@@ -155,6 +159,13 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "can_go_on": request.act is Act.PLAN and request.state is RequestState.DONE,
         "now": now,
     }
+
+
+def _list_proof(steps: list[Content]) -> list[str]:
+    """Return what shows that a run did what it was to: of a verification the main criteria, of others all findings."""
+    found = [(cast("Step", each["step"]), cast("list[str]", each["found"])) for each in steps]
+    verified = [lines for step, lines in found if step.does(VerifyStep) and lines]
+    return verified[-1][1 : 1 + _MOST_PROOF] if verified else [line for _, lines in found for line in lines]
 
 
 def _find_run_of(site: Site, request: ActionRequest) -> str:

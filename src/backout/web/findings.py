@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
 
 _FEW: Final = 3
+_FIRST: Final = ("error rate", "errors", "health")
+"""What says most of how users are served."""
 
 
 def list_findings(result: Json) -> list[str]:
@@ -46,6 +48,7 @@ def _list_criteria(found: Verification) -> list[str]:
     passed = [f"{each.name}: {each.evidence}" for each in found.criteria if each.state is CriterionState.PASSED]
     told = [each for each in found.criteria if each.state not in (CriterionState.PASSED, CriterionState.NOT_SET_UP)]
     missed = [f"{each.name}, {each.state}: {each.evidence}" for each in told]
+    passed.sort(key=lambda each: not each.startswith(_FIRST))
     return [*([found.summary] if found.summary else []), *missed, *passed]
 
 
@@ -54,13 +57,21 @@ def tell_preview(report: RescueReport) -> str:
     tables = [each for each in report.tables if each.updated or each.inserted or each.deleted]
     rows = sum(each.updated + each.inserted + each.deleted for each in tables)
     if rows:
-        names = ", ".join(each.table for each in tables[:_FEW]) + (", …" if len(tables) > _FEW else "")
-        return f"It would write {_count_rows(rows)} of {names}"
+        names = ", ".join(_name_table(each) for each in tables[:_FEW]) + (", …" if len(tables) > _FEW else "")
+        left = sum(each.conflicts for each in report.tables)
+        stay = (
+            f"; {_count_rows(left)} that {_stay(left)} changed since {'stays' if left == 1 else 'stay'}" if left else ""
+        )
+        return f"It would give back {_count_rows(rows)} of {names}, as before the damage{stay}"
     if report.definitions:
         return "It would write no row, and make definitions again"
     left = sum(each.conflicts for each in report.tables)
     why = f": {_count_rows(left)} of the damage {_stay(left)} changed again since" if left else ""
     return f"It would write NOTHING{why}"
+
+
+def _name_table(table: TableRescue) -> str:
+    return f"{table.table} ({', '.join(table.columns)})" if table.columns else table.table
 
 
 def _count_rows(number: int) -> str:

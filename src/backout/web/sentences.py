@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.model.action_request import ActionRequest
+    from backout.model.guard.verdict import Decision
     from backout.model.incident.case import Case
     from backout.model.incident.diagnosis import Diagnosis
     from backout.model.incident.incident import Event, Incident, Run
@@ -124,8 +125,16 @@ def tell_what_happened(case: Case) -> str:
         if incident.detected_at is not None:
             found = f" Found after {format_duration(incident.detected_at - incident.opened_at)}:"
         cause = f" The cause: {_tell_cause(incident.diagnosis)}" if incident.diagnosis is not None else ""
-        return f"{went}.{found} {_end_sentence(incident.decision.reason)}{cause}"
+        return f"{went}.{found} {_tell_decision(incident.decision)}{cause}"
     return _end_sentence(case.title[:1].upper() + case.title[1:])
+
+
+def _tell_decision(decision: Decision) -> str:
+    """Return what the decision rests on, what it hits most first; the odds of the evidence are in the chart."""
+    reason = decision.reason.partition("; evidence")[0]
+    streams = sorted(decision.evidence, key=lambda each: -each.log_evidence)
+    route = next((each.sentence for each in streams if "requests to " in each.sentence and each.log_evidence > 0), "")
+    return _end_sentence(f"{route} ({reason} in all)" if route and route != reason else reason)
 
 
 def _tell_cause(found: Diagnosis) -> str:
@@ -171,6 +180,8 @@ def tell_what_was_done(case: Case, run: Run | None, end: RunEnd | None, failure:
     if said := _tell_unfinished(run, name, who, failure):
         return said
     done = f"{name}: {who} had it done"
+    if run.approval is not None:
+        done = f"{name}: {who} asked for it, and {name_person(run.approval.by)} approved it; it is done"
     if run.plan.kind is PlanKind.ROLLBACK:
         done = f"{'Guard' if run.plan.cause else who} rolled back to version {_find_version(run, 'activate')}"
     done += _describe_after(case.incident)
