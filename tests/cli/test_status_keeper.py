@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.cli import worker_beside
-from backout.cli.worker_beside import StatusKeeper
+from backout.cli.worker_beside import StatusKeeper, taking_ranges
+from backout.config import Environment, load
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.clock import SystemClock
 from backout.runbook.serve.overviews import note_viewed, read_kept_status
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +53,30 @@ def test_nothing_is_read_while_nobody_looks(keeping: Keeping) -> None:
         keeping.keeper.look(NAMES)
     note_viewed(keeping.journal, ["app-0"], time.time() - 120)
     keeping.keeper.look(NAMES)
-    assert keeping.tried == []
+    assert (keeping.tried, keeping.keeper.is_viewed) == ([], False)
+    note_viewed(keeping.journal, ["of-another-worker"], time.time())
+    keeping.keeper.look(NAMES)
+    assert not keeping.keeper.is_viewed
+    note_viewed(keeping.journal, NAMES[:1], time.time())
+    keeping.keeper.look(NAMES)
+    assert keeping.keeper.is_viewed, "from now on requests are looked for more often"
+
+
+@pytest.mark.parametrize("has_bucket", [False, True])
+def test_ranges_are_taken_only_with_a_bucket(tmp_path: Path, *, has_bucket: bool) -> None:
+    """Without one a worker could do none, and each that it takes is kept from those that can for a while."""
+    storage = 'storage = { provider = "s3", bucket = "b", endpoint = "http://127.0.0.1:1" }\n' if has_bucket else ""
+    (tmp_path / "backout.toml").write_text(
+        '[app]\nname = "shop"\n[journal]\nurl_env = "JOURNAL"\n[environments.production]\n'
+        f'platform = {{ provider = "cloudflare", script = "shop" }}\n{storage}',
+        encoding="utf-8",
+    )
+    variables = Environment({"JOURNAL": "postgresql://nobody@127.0.0.1:1/none"})
+    said: list[str] = []
+    with taking_ranges(load(variables, start=tmp_path), lambda _of, what: said.append(what)):
+        if has_bucket:
+            until(lambda: any("no ranges of restores are taken" in each for each in said), what="it tries to")
+    assert bool(said) is has_bucket
 
 
 def test_each_that_is_looked_at_is_read_once_in_its_time(keeping: Keeping) -> None:

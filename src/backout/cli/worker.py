@@ -162,7 +162,7 @@ def _list_beside(shell: Shell, config: Config, work: Work, stop: threading.Event
     keeper = StatusKeeper(open_tools, work.journal.open_beside(first))
     parts: dict[str, Callable[[], None]] = {
         "jobs": lambda: run_jobs(shell, work.jobs, work.worker, work.list_idle, stop),
-        "requests": lambda: answer_requests(shell, work.requests, work.worker, stop),
+        "requests": lambda: answer_requests(shell, work.requests, keeper, work.worker, stop),
         "status": lambda: keep_status(shell, keeper, work.worker, stop),
     }
     return [threading.Thread(target=part, name=f"backout-{name}") for name, part in parts.items()]

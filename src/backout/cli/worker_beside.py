@@ -35,10 +35,14 @@ _PROGRESS: Final = "step.progress"
 
 @contextmanager
 def taking_ranges(config: Config, say: Callable[[str, str], None]) -> Iterator[None]:
-    """Take ranges of restores in the block that are spread over several machines, where that is possible."""
+    """Take ranges of restores in the block that are spread over several machines, where that is possible.
+
+    Without a bucket in its configuration a worker could do none, and would only take them from those that can.
+    """
     from backout.extras import EXTRAS
 
-    if config.settings.journal.url_env is None or not all(map(find_spec, EXTRAS["worker"])):
+    has_bucket = any(each.storage is not None for each in config.settings.environments.values())
+    if not has_bucket or config.settings.journal.url_env is None or not all(map(find_spec, EXTRAS["worker"])):
         yield
         return
     from backout.wiring.tasks import run_tasks
@@ -80,16 +84,18 @@ def run_jobs(
     _repeat(shell, look, LOOK_EVERY_S, stop)
 
 
-def answer_requests(shell: Shell, runner: RequestRunner, made: Worker, stop: threading.Event) -> None:
+def answer_requests(
+    shell: Shell, runner: RequestRunner, keeper: StatusKeeper, made: Worker, stop: threading.Event
+) -> None:
     """Act on what people ask for on the pages, until the worker is to stop and each command has ended."""
-    from backout.runbook.worker.request_runner import LOOK_EVERY_S
+    from backout.runbook.worker.request_runner import LOOK_EVERY_S, RESTS_S
 
     def look() -> None:
         if not made.state.trouble:
             runner.look(made.state.held, stop)
 
     try:
-        _repeat(shell, look, LOOK_EVERY_S, stop)
+        _repeat(shell, look, lambda: LOOK_EVERY_S if keeper.is_viewed else RESTS_S, stop)
     finally:
         runner.join()
 
@@ -102,6 +108,9 @@ class StatusKeeper:
     Args:
         open_tools: opens the ports of an environment. Raises BackoutError: they cannot be.
         book: of the worker's journal.
+
+    Attributes:
+        is_viewed: whether somebody looked at one of them lately, as of the last look.
     """
 
     def __init__(self, open_tools: Callable[[str], Toolbox], book: StoredJournal) -> None:
@@ -110,6 +119,7 @@ class StatusKeeper:
         self._read_at: dict[str, float] = {}
         self._news: set[str] = set()
         self._after: int | None = None
+        self.is_viewed = False
 
     def look(self, held: tuple[str, ...]) -> None:
         """Read and keep the status of the environment that is due most, if one is. Raises JournalUnavailable."""
@@ -117,6 +127,7 @@ class StatusKeeper:
 
         viewed, clock = read_viewed(self._book), time.time()
         seen = [name for name in held if clock - viewed.get(name, 0.0) < VIEWED_S]
+        self.is_viewed = bool(seen)
         if not seen:
             self._after = None
             return
@@ -165,10 +176,12 @@ def keep_status(shell: Shell, keeper: StatusKeeper, made: Worker, stop: threadin
     _repeat(shell, look, _LOOK_EVERY_S, stop)
 
 
-def _repeat(shell: Shell, look: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+def _repeat(
+    shell: Shell, look: Callable[[], None], every_s: float | Callable[[], float], stop: threading.Event
+) -> None:
     """Look again and again, and say each new trouble once; a mistake in one look ends no guard."""
     told = ""
-    while not stop.wait(every_s):
+    while not stop.wait(every_s() if callable(every_s) else every_s):
         try:
             look()
             told = ""

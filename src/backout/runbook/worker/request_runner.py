@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from backout.ports import Clock, NumberedJournal
 
 LOOK_EVERY_S: Final = 0.5
-"""How often a worker looks for requests: a person waits for it."""
+"""How often a worker looks for requests while somebody looks at the pages: a person waits for it."""
+RESTS_S: Final = 2.0
+"""How often it does while nobody does: then only a program may ask, or whoever has only just come."""
 MOST_AT_ONCE: Final = 8
 """Commands that one worker has at work for requests; the others wait, and expire."""
 ENDS_WITHIN_S: Final = 60.0
