@@ -81,7 +81,11 @@ def test_the_rows_are_counted_while_it_waits_and_are_those_that_it_writes(typing
         "nothing is written"
     )
     assert "-look" not in typing("db", "restore", "--list").out, "its side instances are removed again"
-    typing("runs", "approve", run_id, "-m", "looked at the rows", "--yes")
+    shown = typing("runs", "show", run_id, "--json").json["preview"]
+    assert isinstance(shown, dict)
+    assert (shown["state"], shown["rescue"]["tables"][0]["updated"]) == ("counted", 299)
+    approved = typing("runs", "approve", run_id, "-m", "looked at the rows", "--yes").err
+    assert re.search(r"it would write, as counted at .*Z:\nTABLE .*\npublic.orders +299 ", approved), approved
     done = typing("runs", "resume", run_id, "--json").json["rescue"]
     assert isinstance(done, dict)
     assert [(each["updated"], each["conflicts"]) for each in done["tables"]] == [(299, 1)]

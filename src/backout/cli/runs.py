@@ -141,6 +141,7 @@ def show(shell: Shell, *, run: str) -> None:
     found = find_run(journal, run)
     events = list(journal.events(run=found.id))
     from backout.report.event_records import make_event_record, make_plan_record
+    from backout.runbook.recovery.previews import make_preview_record, read_preview
 
     payload = (
         make_run_record(found)
@@ -148,6 +149,7 @@ def show(shell: Shell, *, run: str) -> None:
         | {
             "plan": make_plan_record(found.plan),
             "events": [make_event_record(event) for event in events],
+            "preview": make_preview_record(read_preview(journal, found)),
         }
     )
     shell.output.result("run", payload, _format_text(shell, found, _find_end(journal, found), events))

@@ -42,6 +42,7 @@ def approve(shell: Shell, *, run: str, message: str, typed: str | None) -> None:
     config, out = shell.config(), shell.output
     whose = f"plan {found.plan.hash[:12]} of run {found.id}, asked for by {shorten(found.actor)}"
     out.say(format_plan(found.plan, width=out.talk.width, paint=paint_for(out.talk)) + f"\n\n{whose}")
+    _say_preview(shell, found)
     why = confirm(shell, config, f"approve run {found.id}", message=message, typed=typed)
     journal = open_journal(shell)
     journal.ask(found.id, "approve", actor=find_actor(), reason=why)
@@ -50,6 +51,23 @@ def approve(shell: Shell, *, run: str, message: str, typed: str | None) -> None:
     until = format_time(after.approval.expires_at)
     out.result("run", make_run_record(after), f"run {after.id} is approved until {until}; nothing was changed yet")
     out.next(f"backout runs resume {after.id}", f"backout runs abort {after.id} -m WHY")
+
+
+def _say_preview(shell: Shell, run: Run) -> None:
+    """Say which rows the run would write, where the plan does not name them, as far as that was counted."""
+    from backout.runbook.recovery.previews import read_preview, rescues_rows
+
+    if not rescues_rows(run.plan):
+        return
+    found = read_preview(open_journal(shell), run)
+    if found is None or found.report is None:
+        why = "nobody has counted them" if found is None else found.why or "they are being counted"
+        shell.output.say(f"which rows it would write is not known: {why}")
+        return
+    from backout.cli.db.rescue_table import format_rescue
+
+    counted = f"it would write, as counted at {format_time(found.at)}:"
+    shell.output.say(f"\n{counted}\n{format_rescue(shell, found.report, would=True)}")
 
 
 @command("pause", short_help="Stop a run at its next step boundary, until it is resumed.")

@@ -20,6 +20,7 @@ from backout.report.incident.case import make_record as make_incident_record
 from backout.report.records import encode, make_envelope
 from backout.report.times import format_time
 from backout.runbook.incident.case import read_case
+from backout.runbook.recovery.previews import make_preview_record, read_preview
 from backout.runbook.serve.action_requests import describe_state, find_request, list_requests
 from backout.web.forms import ask_of_run, record_request, write_remark
 from backout.web.openapi import make_document
@@ -155,7 +156,8 @@ class Api:
         def read() -> dict[str, object]:
             run = self._find_run(request)
             events = [make_event_record(event) for event in self._site.journal.events(run=run.id)]
-            return make_run_record(run) | {"plan": make_plan_record(run.plan), "events": events}
+            preview = make_preview_record(read_preview(self._site.journal, run))
+            return make_run_record(run) | {"plan": make_plan_record(run.plan), "events": events, "preview": preview}
 
         return make_json(make_envelope("run", await run_in_threadpool(read)))
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from backout import __version__
 from backout.model.action_request import Act, RequestState
+from backout.model.database.rescue_preview import PreviewState
 from backout.model.incident.incident import RunState
 
 _TEXT: Final = {"type": "string"}
@@ -41,6 +42,12 @@ _ENVIRONMENT: Final[dict[str, object]] = {
     "status": _MAYBE_OBJECT,
     "run": {"oneOf": [{"$ref": "#/components/schemas/RunSummary"}, {"type": "null"}]},
     "incident": _MAYBE_TEXT,
+}
+_PREVIEW: Final[dict[str, object]] = {
+    "state": {"enum": list(PreviewState)},
+    "at": _TIME,
+    "rescue": _MAYBE_OBJECT,
+    "why": _TEXT,
 }
 _RUN: Final[dict[str, object]] = {
     "run_id": _TEXT,
@@ -131,7 +138,8 @@ _SCHEMAS: Final[dict[str, object]] = {
     "Runs": _make_envelope("runs", runs=_make_list("RunSummary")),
     "Run": _make_envelope("run", **_RUN),
     "RunInFull": _make_envelope(
-        "run", **_RUN, plan=_make_object(**_PLAN), events={"type": "array", "items": _make_object(**_EVENT)}
+        "run", **_RUN, plan=_make_object(**_PLAN), events={"type": "array", "items": _make_object(**_EVENT)},
+        preview={"oneOf": [_make_object(**_PREVIEW), {"type": "null"}]},
     ),
     "Series": _make_envelope(
         "series", environment=_TEXT, run_id=_TEXT, deployed_at=_MAYBE_NUMBER, blamed=_MAYBE_TEXT, bin_s=_NUMBER,

@@ -11,6 +11,7 @@ from backout.model.database.rescue_preview import PreviewState, RescuePreview
 from backout.model.steps.base import to_json
 from backout.model.steps.branches import BranchRescueStep
 from backout.model.steps.rescue import RescueStep
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +71,13 @@ def read_preview(journal: Journal, run: Run) -> RescuePreview | None:
         return decode_values({**told, "at": newest.at}, RescuePreview)
     except Undecodable:
         return None
+
+
+def make_preview_record(found: RescuePreview | None) -> dict[str, Json] | None:
+    """Return it as JSON has it: `rescue` as of `backout db restore --dry-run --json`, null where nothing is counted."""
+    if found is None:
+        return None
+    return {"state": found.state, "at": format_time(found.at), "rescue": to_json(found.report), "why": found.why}
 
 
 def needs_preview(journal: Journal, run: Run) -> bool:
