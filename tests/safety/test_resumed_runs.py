@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.plan.rollback import Request
-from backout.runbook.guard.follow import wait_for_unwatched
+from backout.runbook.guard.follow import FOLLOW_S, wait_for_unwatched
 
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
 SWITCH = "deployments.activate"
+
+
+class HeldUntil:
+    """Runs whose holder counts as alive until a moment: its lease has not run out yet."""
+
+    def __init__(self, tools: Toolbox, until: float) -> None:
+        self._runs, self._clock, self._until = tools.runs, tools.clock, until
+
+    def runs(self, environment: str) -> tuple[Run, ...]:
+        return tuple(map(self._hold, self._runs.runs(environment)))
+
+    def find(self, run: str) -> Run | None:
+        found = self._runs.find(run)
+        return None if found is None else self._hold(found)
+
+    def _hold(self, run: Run) -> Run:
+        is_held = run.state is RunState.INTERRUPTED and self._clock.now() < self._until
+        return replace(run, state=RunState.RUNNING) if is_held else run
 
 
 class Crash(BaseException):
@@ -120,3 +140,19 @@ def test_a_guard_that_follows_goes_on_with_its_rollback(story: Story) -> None:
     assert world.clock.now() == began
     assert watch(story.tools()).state is RunState.DONE
     assert world.live.sole == story.good.id
+
+
+def test_a_rollback_whose_holder_died_goes_on_when_its_lease_has_run_out(story: Story) -> None:
+    """Whoever takes over may look before that: the run is held then, and what is live was watched."""
+    dies_before_the_switch(story)
+    tools, clock = story.tools(), story.world.clock
+    free_at = clock.now() + 20
+
+    def wait(seconds: float) -> None:
+        assert clock.now() < free_at + 60, "nobody goes on with it"
+        clock.sleep(seconds)
+
+    wait_for_unwatched(replace(tools, runs=cast("Any", HeldUntil(tools, free_at))), wait=wait)
+    assert free_at <= clock.now() <= free_at + 2 * FOLLOW_S
+    assert watch(story.tools()).state is RunState.DONE
+    assert story.world.live.sole == story.good.id

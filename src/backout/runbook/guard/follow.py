@@ -54,7 +54,8 @@ def wait_for_unwatched(
     """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
 
     At once when there is something to continue: a rollback that met an error is not over, and nothing else watches it;
-    after a step of a ramp that failed, what is live is watched anew.
+    after a step of a ramp that failed, what is live is watched anew. A run that another process holds is looked at time
+    and again: whoever takes over from one that died is often here before the lease of its run has run out.
 
     Args:
         notify: sees the event of each change that was found meanwhile.
@@ -63,6 +64,7 @@ def wait_for_unwatched(
     runs = tools.runs.runs(tools.environment)
     if runs and (may_go_on(runs[0]) or (runs[0].plan.kind is PlanKind.RAMP and runs[0].state is RunState.FAILED)):
         return
+    unfinished = runs[0].id if runs and not runs[0].state.is_over else ""
     known = {
         run.plan.arguments(WatchStep).deployment
         for run in runs
@@ -80,6 +82,11 @@ def wait_for_unwatched(
                     return
                 if watch is None or watch.deployment.id != live.id:
                     watch = ChangeWatch(tools, live, notify)
+            if unfinished:
+                run = tools.runs.find(unfinished)
+                if run is not None and may_go_on(run):
+                    return
+                unfinished = "" if run is None or run.state.is_over else unfinished
             if watch is not None:
                 watch.look()
 
