@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from fleet import fleet, load_config
 from journal import toy
 from journal_engines import journal_server
 
+from backout.model.plan import PlanKind
 from backout.providers.child import find_free_ports
 from backout.runbook.serve.overviews import note_viewed, read_kept_status
 from backout.wiring.records import open_journal
@@ -178,6 +180,29 @@ def test_another_worker_takes_over_in_the_middle_of_a_watch(tmp_path: Path, how:
         by_first = [each for each in driven if each.data["pid"] == first.pid]
         assert by_first
         assert all(each.at < stopped_at for each in by_first)
+
+
+@pytest.mark.long
+@pytest.mark.rotating("workers", 4)
+@pytest.mark.usefixtures("on_server")
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_another_worker_takes_over_in_the_middle_of_a_rollback(tmp_path: Path, how: str) -> None:
+    """The environment's lease runs out before the run's does: the rollback goes on as soon as it may."""
+    with fleet(tmp_path, 2, journal_url=toy.url_of(tmp_path), watch="25s") as made:
+        first = made.start_worker()
+        until(lambda: count_guarded(made, first) == 2, 20, "the first guards both", process=first)
+        second = made.start_worker()
+        name = await_sharing(made, first, second)
+        made.deploy(name, "bad-2")
+        journal = open_journal(load_config(made.folder, None, made.variables))
+        with closing(journal):
+            until(lambda: any(run.plan.kind is PlanKind.ROLLBACK for run in journal.walk_runs(name)), 90, "a rollback")
+        first.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        until(is_back(made, name), 60, "the bad version is gone", process=second)
+        if how == "frozen":
+            first.send_signal(signal.SIGCONT)
+            until(lambda: "lost" in made.read_log(0), 20, "it knows that it lost", process=first)
+        assert_rolled_back_once(made, name)
 
 
 @pytest.mark.long
