@@ -73,7 +73,7 @@ def test_whatever_was_kept_is_no_mistake(result: Any) -> None:
     [
         (
             RESCUE,
-            "It would give back 1,200 rows of public.users, as before the damage; 2 rows that were changed since stay",
+            "In public.users it would set 1,200 rows back as before the damage, and insert or delete none",
         ),
         (RescueReport(("index a",), ()), "It would write no row, and make definitions again"),
         (
@@ -83,7 +83,7 @@ def test_whatever_was_kept_is_no_mistake(result: Any) -> None:
         (RescueReport((), ()), "It would write NOTHING"),
         (
             RescueReport((), tuple(TableRescue(name, inserted=1) for name in "abcd")),
-            "It would give back 4 rows of a, b, c, …, as before the damage",
+            "In a, b, c, … it would set 0 rows back as before the damage, insert 4 and delete 0",
         ),
     ],
 )

@@ -15,6 +15,7 @@ from backout.model.incident.record import NOTED
 from backout.model.login import Permission
 from backout.model.plan import PlanKind
 from backout.model.steps.verification import VerifyStep
+from backout.plan.rescue_notes import list_row_notes
 from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
@@ -305,11 +306,12 @@ def _show_preview(site: Site, run: Run) -> Content:
     """Return what a rescue that waits for its approval would write, as far as it was counted."""
     found = read_preview(site.journal, run) if run.state is RunState.WAITING and rescues_rows(run.plan) else None
     report = None if found is None else found.report
+    newer = "" if report is None or any(each.conflicts for each in report.tables) else list_row_notes("live")[0]
     return {
         "preview": found,
         "preview_title": "" if report is None else tell_preview(report),
         "preview_notes": [] if report is None else describe_preview(report),
-        "notes_to_approve": run.plan.notes if report is None else (),
+        "notes_to_approve": run.plan.notes if report is None else [each for each in run.plan.notes if each == newer],
     }
 
 

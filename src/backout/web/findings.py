@@ -55,14 +55,13 @@ def _list_criteria(found: Verification) -> list[str]:
 def tell_preview(report: RescueReport) -> str:
     """Return in a sentence what a rescue would write."""
     tables = [each for each in report.tables if each.updated or each.inserted or each.deleted]
-    rows = sum(each.updated + each.inserted + each.deleted for each in tables)
-    if rows:
+    if tables:
         names = ", ".join(_name_table(each) for each in tables[:_FEW]) + (", …" if len(tables) > _FEW else "")
-        left = sum(each.conflicts for each in report.tables)
-        stay = (
-            f"; {_count_rows(left)} that {_stay(left)} changed since {'stays' if left == 1 else 'stay'}" if left else ""
+        back, inserted, deleted = (
+            sum(getattr(each, name) for each in tables) for name in ("updated", "inserted", "deleted")
         )
-        return f"It would give back {_count_rows(rows)} of {names}, as before the damage{stay}"
+        more = f"insert {inserted:,} and delete {deleted:,}" if inserted or deleted else "and insert or delete none"
+        return f"In {names} it would set {_count_rows(back)} back as before the damage, {more}"
     if report.definitions:
         return "It would write no row, and make definitions again"
     left = sum(each.conflicts for each in report.tables)

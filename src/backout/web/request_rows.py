@@ -38,6 +38,7 @@ def make_request_row(request: ActionRequest, now: float, known: Sequence[ActionR
     word, tone = (str(state), _REQUEST_TONES[state])
     if is_plan:
         word, tone = ("plan ready", "note") if used is None else ("plan used", "dim")
+        word, tone = ("nothing to do", "dim") if request.answer.get("already") is True else (word, tone)
     return {"request": request, "name": name_request(request), "state": state, "word": word, "tone": tone, "used": used}
 
 
