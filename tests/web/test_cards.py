@@ -130,6 +130,8 @@ def test_a_run_that_waits_needs_somebody(tmp_path: Path) -> None:
         card = Card(EnvironmentView("app", False, KeptStatus(record, 0.0), "worker-1", run, None), 1.0)
         assert (card.tone, card.word) == ("warn", "needs you")
         assert any("waiting" in each for each in card.needs)
+    unread = Card(EnvironmentView("app", False, None, "worker-1", run, None), 1.0)
+    assert any("waiting" in each for each in unread.needs), "the journal tells it before anything is read"
 
 
 def test_a_hold_says_until_when() -> None:
@@ -141,3 +143,5 @@ def test_a_hold_says_until_when() -> None:
     ):
         kept = KeptStatus({"hold": {"why": "data", "until": until}}, 0.0)
         assert show(kept, "w", 0.0, 1.0).hold == words
+    asked = KeptStatus({"hold": {"why": "data (asked for by eve (ops), request 75)", "until": None}}, 0.0)
+    assert show(asked, "w", 0.0, 1.0).hold == "data (eve (ops)), until somebody lifts it"

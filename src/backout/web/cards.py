@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_moment
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
     from backout.runbook.serve.overviews import EnvironmentView
 
+_ASKED: Final = re.compile(r" \(asked for by (.+), request \d+\)$")
+"""How the reason ends of what a worker does for somebody, see `name_asker`; the number says nothing to a reader."""
 _URGENT, _UNREAD, _UNMEASURED, _OPEN = range(4)
 WELL: Final = 4
 """The urgency of an environment in which nothing needs anybody."""
@@ -43,7 +46,7 @@ class Card:
             again = "its worker is asked to read it" if view.worker else "no worker has read it yet"
             if self.is_being_read:
                 again = "it is being read for the first time"
-            return _UNREAD, (f"{again}: what is live is not known here",)
+            return _UNREAD, (f"{again}: what is live is not known here", *self._list_open())
         if self.failed:
             return _UNREAD, (f"the worker cannot read it: {self.failed}",)
         wrong = [*list_texts(record.get("troubles"))]
@@ -51,10 +54,7 @@ class Card:
             wrong.insert(0, "the application is closed for a recovery")
         unmeasured = [*list_texts(record.get("unmeasured"))]
         open_ = [f"held: {self.hold}"] if self.hold else []
-        if view.incident is not None:
-            open_.append("an incident is open")
-        if view.run is not None and self.halted:
-            open_.append(f"{name_run(view.run)}: {view.run.state}")
+        open_ += self._list_open()
         stale = self._tell_age()
         if stale:  # what the last reading said is not how it is now: a rollback may have mended it since
             wrong, unmeasured = ([f"when it was read last: {each}" for each in found] for found in (wrong, unmeasured))
@@ -64,6 +64,13 @@ class Card:
         if stale:
             return _UNREAD, needs
         return (_UNMEASURED if unmeasured else _OPEN if open_ else WELL), needs
+
+    def _list_open(self) -> list[str]:
+        """Return what the journal alone tells: an open incident, and a run that stands still."""
+        found = ["an incident is open"] if self.view.incident is not None else []
+        if self.view.run is not None and self.halted:
+            found.append(f"{name_run(self.view.run)}: {self.view.run.state}")
+        return found
 
     def _tell_age(self) -> list[str]:
         """Return that what is shown is old, and what is done about it; nothing where it is not old."""
@@ -162,6 +169,7 @@ def describe_hold(record: Mapping[str, Json]) -> str:
     why, until = str(hold.get("why") or ""), hold.get("until")
     if not why:
         return ""
+    why = _ASKED.sub(r" (\1)", why)
     try:
         at = parse_moment(str(until)) if until else None
     except Undecodable:

@@ -118,7 +118,7 @@ function makeChart(place, title, data, series, bands, marks, say) {
   };
   const plot = new uPlot(
     {
-      width: Math.max(280, figure.clientWidth), height: 220, bands,
+      width: Math.max(280, figure.clientWidth), height: 220, bands, padding: [null, 32, null, null], // a label on the right edge is not cut
       series: [{ label: "UTC", value: (_, at) => clock(at) }, ...series.map((each) => ({ value: (_, v) => say(v), ...each }))],
       axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map((at) => (ticks[1] - ticks[0] < 1 ? new Date(at * SECOND).toISOString().slice(17, 21) + " s" : clock(at))) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(say) }],
       tzDate: (at) => uPlot.tzDate(new Date(at * SECOND), "Etc/UTC"),
