@@ -301,7 +301,7 @@ def approve_recovery(shift: Shift) -> None:
         shift.fill(f"Type {NAME} to confirm", NAME)
         shift.press("Approve and go on")
         shift.see("is at it")
-    shift.see("Done")
+    shift.see("rows given back")
     shift.draw("recovered")
     (spoiled,) = shift.stage.query("SELECT count(*) FROM orders WHERE right(email, 8) = '.invalid'")
     shift.check("damaged rows after the recovery", (0,), spoiled)
