@@ -192,6 +192,8 @@ def _tell_what_is_known(site: Site, login: Login, request: ActionRequest, found:
 
 def _find_incident_of(site: Site, request: ActionRequest, run_id: str) -> IncidentRecord | None:
     """Return the incident of a request's run, or that was open when it was asked for; None: there is none."""
+    if request.act in (Act.HOLD, Act.UNHOLD):
+        return None  # it is about the environment, whatever is open there
     known = site.incidents.list_incidents(request.environment)
     of_run = (each for each in known if run_id and run_id in each.runs)
     then = (
@@ -306,7 +308,7 @@ def _show_preview(site: Site, run: Run) -> Content:
     """Return what a rescue that waits for its approval would write, as far as it was counted."""
     found = read_preview(site.journal, run) if run.state is RunState.WAITING and rescues_rows(run.plan) else None
     report = None if found is None else found.report
-    newer = "" if report is None or any(each.conflicts for each in report.tables) else list_row_notes("live")[0]
+    newer = list_row_notes("live")[0]
     return {
         "preview": found,
         "preview_title": "" if report is None else tell_preview(report),
