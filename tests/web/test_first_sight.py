@@ -160,6 +160,8 @@ def test_a_request_leads_back_to_the_incident_it_was_asked_for_in(lab: Lab) -> N
     (incident,) = (each for each in records.list_records() if each.id == newer)
     number = answer_plan(lab, "within", PLAN)
     assert link.format(newer) in look(lab, f"/env/{STAGING}/requests/{number}")
+    hold = make_request(lab.journal, STAGING, Act.HOLD, key="h", by=Requester("ada"), actor="ada", why="x", target="")
+    assert link.format(newer) not in look(lab, f"/env/{STAGING}/requests/{hold.id}"), "a hold is about no incident"
     add_remark(records, incident, record.RESOLVED, "")
     number = answer_plan(lab, "after", PLAN)
     after = look(lab, f"/env/{STAGING}/requests/{number}")
