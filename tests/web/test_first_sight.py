@@ -20,6 +20,7 @@ from backout.model.incident.incident import Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.rescue import DamageRecord, RescueStep
 from backout.model.steps.rollback import ActivateStep, ReadBackStep
+from backout.plan.rescue_notes import list_row_notes
 from backout.runbook.incident.case import add_remark, open_incident
 from backout.runbook.recovery.previews import record_preview
 from backout.runbook.serve.action_requests import end_request, list_requests, make_request, take_request
@@ -217,6 +218,26 @@ def test_a_run_that_was_given_up_says_by_whom_why_and_that_it_changed_nothing(la
     lab.journal.ask(run, "abort", actor="eve (by backout serve, root@vm)", reason="writes <0> rows")
     said = "Given up by eve: none of its steps had begun, so it changed nothing. Why: writes &lt;0&gt; rows."
     assert said in look(lab, f"/env/{PRODUCTION}/run/{run}")
+
+
+@pytest.mark.parametrize("conflicts", ["live", "side", "new-keys"])
+def test_whoever_approves_a_rescue_reads_what_becomes_of_newer_rows(lab: Lab, conflicts: str) -> None:
+    """Counted or not: that they are overwritten is what decides."""
+    damage = DamageRecord(xids=(7,), written=(), conflicts=conflicts)
+    step = RescueStep(before="b", after="a", database="shop", damage=damage, mark=conflicts)
+    steps = (Step.of("copy rows", step), *make_plan(PRODUCTION).steps)
+    newer, found_later = list_row_notes(conflicts)
+    plan = Plan(PlanKind.ROLLBACK, PRODUCTION, f"the rows, {conflicts}", steps, (newer, found_later))
+    run = lab.start_run(PRODUCTION, plan)
+    try:
+        record_preview(
+            lab.journal, PRODUCTION,
+            RescuePreview(run, PreviewState.COUNTED, time.time(), RescueReport((), ())), actor="ada",
+        )  # fmt: skip
+        panel = look(lab, f"/env/{PRODUCTION}/run/{run}").partition('id="asks"')[2].partition("</form>")[0]
+        assert (newer[1:] in panel, found_later[1:] in panel) == (True, False)
+    finally:
+        lab.end_run(run)
 
 
 def test_whoever_approves_a_rescue_sees_the_rows_that_it_would_write(lab: Lab) -> None:

@@ -308,12 +308,12 @@ def _show_preview(site: Site, run: Run) -> Content:
     """Return what a rescue that waits for its approval would write, as far as it was counted."""
     found = read_preview(site.journal, run) if run.state is RunState.WAITING and rescues_rows(run.plan) else None
     report = None if found is None else found.report
-    newer = list_row_notes("live")[0]
+    newer = {list_row_notes(conflicts)[0] for conflicts in ("live", "side")}
     return {
         "preview": found,
         "preview_title": "" if report is None else tell_preview(report),
         "preview_notes": [] if report is None else describe_preview(report),
-        "notes_to_approve": run.plan.notes if report is None else [each for each in run.plan.notes if each == newer],
+        "notes_to_approve": run.plan.notes if report is None else [each for each in run.plan.notes if each in newer],
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
 
 _FEW: Final = 3
-_FIRST: Final = ("error rate", "errors", "health")
+_FIRST: Final = ("error rate", "health")
 """What says most of how users are served."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from backout.cli.db.rescue_table import format_rescue
@@ -26,14 +26,15 @@ _EVERY_S = 1.0
 def previewing(session: RestoreSession, run: str) -> Iterator[None]:
     """Count what a rescue would write, when the block ends because its run waits for an approval.
 
-    The approval does not wait for it, and neither does the run: once it is decided, the counting ends.
+    The approval does not wait for it, and neither does the run: once it is decided, no side instance is made for it.
     """
     try:
         yield
     except DecisionNeeded:
-        found = session.tools.runs.find(run)
-        if found is not None and found.state is RunState.WAITING and needs_preview(session.tools.journal, found):
-            _preview(session, found)
+        with suppress(BackoutError):  # that it waits matters more than that its rows cannot be counted
+            found = session.tools.runs.find(run)
+            if found is not None and found.state is RunState.WAITING and needs_preview(session.tools.journal, found):
+                _preview(session, found)
         raise
 
 
@@ -45,23 +46,19 @@ def _preview(session: RestoreSession, run: Run) -> None:
         record_preview(tools.journal, tools.environment, preview, actor=tools.actor)
 
     say(f"{run.id} waits for an approval; meanwhile its rows are counted for whoever gives it (Ctrl-C ends that alone)")
+    record(PreviewState.BEGAN)
     try:
-        record(PreviewState.BEGAN)
-        try:
-            report = foresee_rescue(session, rename_sides(run.plan), _make_watch(session, run.id))
-        except KeyboardInterrupt:
-            record(PreviewState.FAILED, why="the counting was stopped")
-            say("the counting was stopped; the run waits as before")
-            return
-        except BackoutError as error:
-            record(PreviewState.FAILED, why=session.shell.mask_reason(error.what))
-            say(f"its rows could not be counted: {error.what}")
-            return
-        record(PreviewState.COUNTED, report)
-    except BackoutError as error:  # that it waits matters more than that nobody can be told of its rows
-        say(f"what was counted could not be recorded: {error.what}")
+        report = foresee_rescue(session, rename_sides(run.plan), _make_watch(session, run.id))
+    except KeyboardInterrupt:
+        say("the counting was stopped; the run waits as before")
+        record(PreviewState.FAILED, why="the counting was stopped")
+        return
+    except BackoutError as error:
+        say(f"its rows could not be counted: {error.what}")
+        record(PreviewState.FAILED, why=session.shell.mask_reason(error.what))
         return
     say("it would write:\n" + format_rescue(session.shell, report, would=True))
+    record(PreviewState.COUNTED, report)
 
 
 def _make_watch(session: RestoreSession, run: str) -> Callable[[str, int, int], None]:
