@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_moment
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
     from backout.runbook.serve.overviews import EnvironmentView
 
-_ASKED: Final = re.compile(r" \(asked for by (.+), request \d+\)$")
-"""How the reason ends of what a worker does for somebody, see `name_asker`; the number says nothing to a reader."""
 _URGENT, _UNREAD, _UNMEASURED, _OPEN = range(4)
 WELL: Final = 4
 """The urgency of an environment in which nothing needs anybody."""
@@ -169,12 +166,23 @@ def describe_hold(record: Mapping[str, Json]) -> str:
     why, until = str(hold.get("why") or ""), hold.get("until")
     if not why:
         return ""
-    why = _ASKED.sub(r" (\1)", why)
+    why = _name_asker_only(why)
     try:
         at = parse_moment(str(until)) if until else None
     except Undecodable:
         return why
     return f"{why}, until " + ("somebody lifts it" if at is None else format_minute(at))
+
+
+def _name_asker_only(why: str) -> str:
+    """Return the reason of what a worker did for somebody without the number of the request, see `name_asker`.
+
+    >>> _name_asker_only("data (asked for by eve, request 75)"), _name_asker_only("data (asked for)")
+    ('data (eve)', 'data (asked for)')
+    """
+    before, _, asked = why.rpartition(" (asked for by ")
+    who, _, number = asked.rpartition(", request ")
+    return f"{before} ({who})" if who and number.endswith(")") and number[:-1].isdecimal() else why
 
 
 def list_texts(value: object) -> list[str]:
