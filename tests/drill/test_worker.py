@@ -67,6 +67,14 @@ def await_sharing(made: Fleet, first: subprocess.Popen[str], second: subprocess.
     return found[worker_of(first)]
 
 
+def start_two(made: Fleet) -> tuple[subprocess.Popen[str], subprocess.Popen[str], str]:
+    """Return two workers, one after the other, that share two environments, and the one that the first has kept."""
+    first = made.start_worker()
+    until(lambda: count_guarded(made, first) == 2, 20, "the first guards both", process=first)
+    second = made.start_worker()
+    return first, second, await_sharing(made, first, second)
+
+
 def read_events(made: Fleet) -> list[Event]:
     journal = open_journal(load_config(made.folder, None, made.variables))
     assert journal.verify_chain().is_whole
@@ -160,10 +168,7 @@ def test_what_it_cannot_do_it_says_at_once(tmp_path: Path, words: tuple[str, ...
 def test_another_worker_takes_over_in_the_middle_of_a_watch(tmp_path: Path, how: str) -> None:
     """And rolls back once; the one that was frozen wakes up, and writes nothing to what it had."""
     with fleet(tmp_path, 2, journal_url=toy.url_of(tmp_path), watch="25s") as made:
-        first = made.start_worker()
-        until(lambda: count_guarded(made, first) == 2, 20, "the first guards both", process=first)
-        second = made.start_worker()
-        name = await_sharing(made, first, second)
+        first, second, name = start_two(made)
         made.deploy(name, "bad-2")
         until(has_begun(made, name, "bad-2"), 30, "the watch has begun", process=first)
         first.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
@@ -189,10 +194,7 @@ def test_another_worker_takes_over_in_the_middle_of_a_watch(tmp_path: Path, how:
 def test_another_worker_takes_over_in_the_middle_of_a_rollback(tmp_path: Path, how: str) -> None:
     """The environment's lease runs out before the run's does: the rollback goes on as soon as it may."""
     with fleet(tmp_path, 2, journal_url=toy.url_of(tmp_path), watch="25s") as made:
-        first = made.start_worker()
-        until(lambda: count_guarded(made, first) == 2, 20, "the first guards both", process=first)
-        second = made.start_worker()
-        name = await_sharing(made, first, second)
+        first, second, name = start_two(made)
         made.deploy(name, "bad-2")
         journal = open_journal(load_config(made.folder, None, made.variables))
         with closing(journal):

@@ -251,7 +251,7 @@ def test_whoever_approves_a_rescue_sees_the_rows_that_it_would_write(lab: Lab) -
     try:
         assert "it would set" not in look(lab, path)
         for state, report, why, words in (
-            (PreviewState.BEGAN, None, "", "Which rows it would write is being counted"),
+            (PreviewState.BEGAN, None, "", "The counting of the rows that it would write began"),
             (PreviewState.FAILED, None, "<the disk> is full", "is not known beforehand: &lt;the disk&gt; is full."),
             (PreviewState.COUNTED, RescueReport((), (table,)), "", "<code>public.orders</code></td><td>1,200</td>"),
         ):

@@ -20,7 +20,7 @@ from backout.report.incident.case import list_impact
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.ends import judge_end, read_end
 from backout.runbook.incident.records import tell_incident
-from backout.runbook.recovery.previews import read_preview, rescues_rows
+from backout.runbook.recovery.previews import read_preview
 from backout.runbook.serve.action_requests import list_requests
 from backout.runbook.serve.overviews import read_kept_status
 from backout.web.answers import read_answer
@@ -138,6 +138,7 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
     found_in = _find_incident_of(site, request, run_id)
     end = None if run is None else read_end(site.journal, site.journal, run)
     steps = [] if run is None else _list_steps(run, _read_events(site, run))
+    target = find_target(found)
     return {
         **make_request_row(request, now, known),
         **({"name": name_run(run)} if run is not None and request.act is Act.RESUME else {}),
@@ -150,8 +151,8 @@ def show_request(site: Site, login: Login, name: str, number: int) -> Content:
         "environment": name,
         "protected": site.choose(name).protected,
         "plan": answer.plan,
-        "overtaken": find_overtaken(site, request, find_target(found)),
-        "target": find_target(found),
+        "overtaken": None if answer.already else find_overtaken(site, request, target),
+        "target": target,
         "run_id": run_id,
         "incident": None if found_in is None else _make_incident_row(site, found_in),
         "use_key": make_use_key(request.id),
@@ -306,7 +307,7 @@ def _show_steps(site: Site, login: Login, name: str, run: Run) -> Content:
 
 def _show_preview(site: Site, run: Run) -> Content:
     """Return what a rescue that waits for its approval would write, as far as it was counted."""
-    found = read_preview(site.journal, run) if run.state is RunState.WAITING and rescues_rows(run.plan) else None
+    found = read_preview(site.journal, run) if run.state is RunState.WAITING else None
     report = None if found is None else found.report
     newer = {list_row_notes(conflicts)[0] for conflicts in ("live", "side")}
     return {

@@ -65,7 +65,7 @@ def tell_preview(report: RescueReport) -> str:
     if report.definitions:
         return "It would write no row, and make definitions again"
     left = sum(each.conflicts for each in report.tables)
-    why = f": {_count_rows(left)} of the damage {_stay(left)} changed again since" if left else ""
+    why = f": {_count_rows(left)} of the damage {'was' if left == 1 else 'were'} changed again since" if left else ""
     return f"It would write NOTHING{why}"
 
 
@@ -75,10 +75,6 @@ def _name_table(table: TableRescue) -> str:
 
 def _count_rows(number: int) -> str:
     return f"{number:,} row{'' if number == 1 else 's'}"
-
-
-def _stay(number: int) -> str:
-    return "was" if number == 1 else "were"
 
 
 def describe_preview(report: RescueReport) -> list[str]:

@@ -56,10 +56,12 @@ def make_use_key(plan: int) -> str:
 
 def find_overtaken(site: Site, request: ActionRequest, target: str) -> float | None:
     """Return when it was read that a plan's version is live already, after the plan was made; None: it was not."""
-    kept = read_kept_status(site.journal, request.environment)
-    if request.act is not Act.PLAN or kept is None or request.ended_at is None or kept.read_at < request.ended_at:
+    if request.act is not Act.PLAN or request.ended_at is None or not target:
         return None
-    return kept.read_at if target and kept.record.get("live_version") == target else None
+    kept = read_kept_status(site.journal, request.environment)
+    if kept is None or kept.read_at < request.ended_at or kept.record.get("live_version") != target:
+        return None
+    return kept.read_at
 
 
 def find_target(answer: Mapping[str, Json]) -> str:

@@ -60,6 +60,8 @@ def record_preview(journal: Journal, environment: str, preview: RescuePreview, *
 
 def read_preview(journal: Journal, run: Run) -> RescuePreview | None:
     """Return the newest record of a run, None: nobody has counted, or a later version of backout wrote it."""
+    if not rescues_rows(run.plan):
+        return None
     newest = None
     for event in journal.events(environment=run.environment, kind=PREVIEWED):
         if event.data.get("run") == run.id:
@@ -82,5 +84,5 @@ def make_preview_record(found: RescuePreview | None) -> dict[str, Json] | None:
 
 def needs_preview(journal: Journal, run: Run) -> bool:
     """Return whether nobody has counted yet what a run's rescue would write."""
-    found = read_preview(journal, run) if rescues_rows(run.plan) else None
+    found = read_preview(journal, run)
     return rescues_rows(run.plan) and (found is None or found.state is not PreviewState.COUNTED)
