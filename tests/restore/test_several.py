@@ -16,10 +16,12 @@ from backout.errors import Refused, UsageError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
+from backout.runbook.recovery.previews import rename_sides
 from backout.runbook.recovery.restore import plan_rescue, plan_undo
+from backout.runbook.recovery.restoring import foresee
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.rotating("restores", 5)
@@ -109,6 +111,39 @@ def rescue(lab: Lab, target: str) -> Counter[str]:
     assert isinstance(compared, dict)
     assert compared["differs"] == []
     return counts
+
+
+class Within:
+    """A side instance that is read from moment to moment; something else is done before its first moment is read."""
+
+    def __init__(self, inner: Any, do: Callable[[], object]) -> None:
+        self._inner, self._left = inner, [do]
+
+    def walk(self, order: Any, stops: Any, look: Callable[[Any, str], bool]) -> None:
+        def look_after(stay: Any, dsn: str) -> bool:
+            while self._left:
+                self._left.pop()()
+            return look(stay, dsn)
+
+        self._inner.walk(order, stops, look_after)
+        assert not self._left
+
+
+@pytest.mark.long
+def test_what_is_counted_while_its_run_goes_on_keeps_apart(lab: Lab) -> None:
+    """A rescue is approved while its rows are counted: each has side instances of its own, and removes no others."""
+    crowd = Writers(lab, "crowd", 20)
+    lab.base("ab")
+    crowd.worse("UPDATE {} SET a = 'bad' WHERE id < 5")
+    crowd.set(1, "b")
+    crowd.worse("UPDATE {} SET b = 'bad' WHERE id < 5")
+    lab.archived()
+    plan = plan_rescue(lab.tools(), ", ".join(crowd.bad), conflicts="live", skip=(), queues=False)
+    plain = lab.tools()
+    counting = lab.tools(walker=Within(plain.walker, lambda: lab.run(plan, lab.tools())))
+    foresee(counting, rename_sides(plan))
+    assert crowd.found() == crowd.ledger
+    assert [each.name for each in plain.sides.list()] == []
 
 
 @pytest.mark.long

@@ -91,7 +91,7 @@ def foresee(tools: RestoreTools, plan: Plan, progress: Progress = ignore_progres
             tools.beside.promote(name)
             side = tools.sides.find(name)
             dsns.append(side.dsn if side is not None else "")
-        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, progress)
+        damage = Following(tools, f"-{rescue.mark}").complete(rescue.damage.damage(), rescue.damage.several, progress)
         before, after = dsns
         removed = make_removed_reader(tools, rescue)
         return tools.rescuer(rescue.database).damage(damage, before, after, removed)

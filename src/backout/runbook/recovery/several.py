@@ -77,11 +77,16 @@ def _make_target(found: Found, commit: Commit) -> RecoveryTarget:
 
 
 class Following:
-    """Adds to a damage of several transactions the rows that they wrote, once for all steps of a run."""
+    """Adds to a damage of several transactions the rows that they wrote, once for all steps of a run.
 
-    def __init__(self, tools: RestoreTools) -> None:
+    Args:
+        apart: the end of its side instance's name: what only counts goes on beside a run, and removes its own.
+    """
+
+    def __init__(self, tools: RestoreTools, apart: str = "") -> None:
         self._tools = tools
         self._known: dict[str, Damage] = {}
+        self._apart = apart
 
     def complete(self, damage: Damage, told: SeveralRecord | None, progress: Callable[[str, int, int], None]) -> Damage:
         """Return a damage with its rows.
@@ -144,5 +149,6 @@ class Following:
         if not stays:
             return {}
         with self._tools.rescuer(self._tools.database).images() as read:
-            self._tools.walker.walk(side.order(stops[-1]), stays, look)
+            order = side.order(stops[-1])
+            self._tools.walker.walk(replace(order, name=order.name + self._apart), stays, look)
         return found
