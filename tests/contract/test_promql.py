@@ -38,10 +38,10 @@ Lab = tuple["Application", str]
 ALL = 'sum(http_requests_total{version="{version}"})'
 BAD = 'http_requests_total{version="{version}", status=~"5.."}'
 DURATION = 'http_request_duration_seconds_bucket{version="{version}"}'
-RANGE_S = 5
+RANGE_S = 20
 LATE_S = 1.3
 ATTEMPTS = 30
-RATE, BAD_RATE = (f"sum(rate({text}[5s]))" for text in ('http_requests_total{version="{version}"}', BAD))
+RATE, BAD_RATE = (f"sum(rate({text}[{RANGE_S}s]))" for text in ('http_requests_total{version="{version}"}', BAD))
 ONCE = Retry(attempts=1)
 
 
@@ -92,20 +92,16 @@ def read_gaps(url: str, begin: float, end: float) -> list[float]:
     """Return how many seconds the samples of a counter are apart between two moments; [] while the end is to come."""
     query = f'http_requests_total{{version="v1",status="200"}}[{time.time() - begin:.0f}s]'
     with urllib.request.urlopen(f"{url}/api/v1/query?{urlencode({'query': query})}", timeout=PATIENCE_S) as answer:
-        (series,) = json.load(answer)["data"]["result"]
-    moments = [at for at, _ in series["values"]]
-    return [after - before for before, after in itertools.pairwise(moments)] if moments[-1] >= end else []
+        found = json.load(answer)["data"]["result"]
+    moments = [at for series in found for at, _ in series["values"]]
+    shown = bool(moments) and moments[-1] >= end
+    return [after - before for before, after in itertools.pairwise(moments)] if shown else []
 
 
-def counted(traffic: PromqlTraffic, since: int, want: int, within_s: float = 20) -> CountsPage:
-    """Return the page in which that many requests are counted, all of them final."""
-
-    def page() -> CountsPage | None:
-        read = traffic.read(since, int(time.time()) + 1)
-        final = [row for row in read.counts if row.second < read.complete_until]
-        return read if sum_counts(final)[0] >= want else None
-
-    return until(page, within_s, f"{want} requests")
+def read_final(traffic: PromqlTraffic, since: int, end: float) -> CountsPage | None:
+    """Return the counts since a moment; None as long as not all until `end` are final."""
+    page = traffic.read(since, int(time.time()) + 1)
+    return page if page.complete_until > end else None
 
 
 # --- the real thing -------------------------------------------------------------------------------------------------
@@ -171,10 +167,18 @@ def test_a_rate_counts_and_is_advice(scraped: Lab) -> None:
 @pytest.mark.long
 @pytest.mark.rotating("rates", 3)
 def test_what_rates_sum_up_to_is_what_was_requested(scraped: Lab) -> None:
-    """Within a tenth, whenever it is read, where the server scraped each second: a busy machine may keep it from it."""
+    """Within a tenth below and 15 % above, where the server scraped each second: a busy machine may keep it from it.
+
+    VictoriaMetrics divides by the age of a series that is younger than the range, so these have to be as old. A range
+    of 20 s that is evaluated each second holds two samples that are at most 1.3 s apart 18 to 20 times, and its samples
+    span at least 17.4 s, which the server extends to 20 s: 18 / 20 to 20 / 17.4 of what was requested.
+    """
     app, url = scraped
+    began = time.time()
     app.answered("v1", "200", 1)
     app.answered("v1", "500", 1)
+    scraped_again(app)
+    until(lambda: read_gaps(url, began, began + RANGE_S), 60, "series as old as the range")
     for _ in range(ATTEMPTS):
         scraped_again(app)
         since = int(time.time())
@@ -183,14 +187,14 @@ def test_what_rates_sum_up_to_is_what_was_requested(scraped: Lab) -> None:
             app.answered("v1", "500", 20)
             scraped_again(app)
         end = time.time() + RANGE_S
-        if max(until(lambda: read_gaps(url, since - RANGE_S, end), 30, "scrapes until then")) < LATE_S:  # noqa: B023
+        if max(until(lambda: read_gaps(url, since - RANGE_S, end), 60, "scrapes until then")) < LATE_S:  # noqa: B023
             break
     else:
         pytest.fail(f"in {ATTEMPTS} attempts it was never scraped each second")
-    page = counted(source(url, RATE, BAD_RATE), since, 480, within_s=60)
-    final = [row for row in page.counts if row.second < page.complete_until]
-    requests, errors = sum_counts(final)
-    assert 480 <= requests <= 560
+    traffic = source(url, RATE, BAD_RATE)
+    page = until(lambda: read_final(traffic, since, end), 60, "final counts until then")
+    requests, errors = sum_counts(row for row in page.counts if row.second < page.complete_until)
+    assert 450 <= requests <= 575
     assert 90 <= errors <= 115
 
 
@@ -229,7 +233,7 @@ def test_what_is_no_promql_is_named(scraped: Lab) -> None:
     _, url = scraped
     now = int(time.time())
     with pytest.raises(ProviderRejected, match=r"pars") as caught:
-        source(url, RATE.replace("[5s]", "[5s")).read(now - 60, now)
+        source(url, RATE.replace(f"[{RANGE_S}s]", f"[{RANGE_S}s")).read(now - 60, now)
     assert caught.value.status in (400, 422)
 
 
