@@ -229,11 +229,16 @@ def test_of_many_pages_only_those_with_news_are_read_again() -> None:
     account.deploy("w249")
     assert times.read()["w249"] == pytest.approx(BEGIN + 60.0)
     assert account.asked["GET workers"] == first + 1
+    for name in account.names[:20]:
+        account.clock.sleep(1.0)
+        account.deploy(name)
+    assert times.read()[account.names[0]] > BEGIN + 60.0
+    assert account.asked["GET workers"] == first + 3  # a page of twenty, then one of a hundred
     for name in account.names:
         account.clock.sleep(1.0)
         account.deploy(name)
-    assert min(times.read().values()) > BEGIN + 60.0
-    assert account.asked["GET workers"] == first + 5
+    assert min(times.read().values()) > BEGIN + 80.0
+    assert account.asked["GET workers"] == first + 8
 
 
 def test_the_list_says_when_each_worker_was_deployed_last(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from journal import toy
 
 from backout.errors import Busy
 from backout.journal.lease import Holder
+from backout.journal.postgres_store import PostgresStore
 from backout.journal.stored import StoredJournal
 from backout.journal.worker_leases import LEASE_S, WorkerLeases, read_guards
 
@@ -58,6 +60,30 @@ def test_what_one_has_taken_no_other_gets_until_it_was_silent_for_too_long(team:
     late = one.renew()
     assert (late.held, set(late.lost)) == (frozenset(), {"production", "staging"})
     assert set(read_guards(team.journal._store)) == set(NAMES)
+
+
+def test_what_is_remembered_is_what_would_be_read(team: Team) -> None:
+    """However three workers take, give back, fall silent and come again: a renewal tells what a new look tells."""
+    workers = [team.worker(name) for name in ("one", "two", "three")]
+    random = Random(22)  # noqa: S311 - a seed
+    remembered = 0
+    for _ in range(150):
+        worker = random.choice(workers)
+        seen = worker.renew()
+        remembered += worker.renew() is seen
+        worker._last = None
+        read = worker.renew()
+        assert (seen.held, seen.free, seen.others) == (read.held, read.free, read.others)
+        random.choice(
+            (
+                lambda: worker.take(random.sample(NAMES, 2)),  # noqa: B023 - called at once
+                lambda: worker.give_back(random.sample(NAMES, 2)),  # noqa: B023
+                lambda: team.clock.sleep(LEASE_S / 2),
+                worker.leave,
+                lambda: None,
+            )
+        )()
+    assert (remembered > 0) == isinstance(team.journal._store, PostgresStore)
 
 
 def test_a_higher_fence_each_time_and_an_event_that_says_instead_of_whom(team: Team) -> None:

@@ -29,7 +29,9 @@ STATUS_EVERY_S: Final = 10.0
 _APART_S: Final = 3.0
 """Between two environments that are looked at, and after an event: each look costs a few calls of an API."""
 _LOOK_EVERY_S: Final = 1.0
-"""How often it is asked whether somebody looks at an environment."""
+"""How often what is due is looked for while somebody looks at an environment."""
+_RESTS_S: Final = 2.0
+"""How often it is asked whether somebody does, while nobody does."""
 _PROGRESS: Final = "step.progress"
 
 
@@ -173,7 +175,7 @@ def keep_status(shell: Shell, keeper: StatusKeeper, made: Worker, stop: threadin
         if not made.state.trouble:
             keeper.look(tuple(made.state.held))
 
-    _repeat(shell, look, _LOOK_EVERY_S, stop)
+    _repeat(shell, look, lambda: _LOOK_EVERY_S if keeper.is_viewed else _RESTS_S, stop)
 
 
 def _repeat(

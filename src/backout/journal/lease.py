@@ -205,6 +205,21 @@ def extend_all(connection: Connection, prefixes: Sequence[str], host: str, expir
     connection.execute(query, (expires_at, host, *values))
 
 
+def extend_and_hash(connection: Connection, prefixes: Sequence[str], host: str, now: float, expires_at: float) -> str:
+    """Do as `extend_all`, and return a hash of who holds which of them by which fence; in one exchange, on Postgres.
+
+    Those are what is hashed that had not run out when the statement began, and those that it extends.
+    """
+    condition, values = _write_condition(prefixes)
+    query = (
+        f"WITH extended AS (UPDATE lease SET expires_at = ? WHERE host = ? AND ({condition}))"  # noqa: S608
+        " SELECT coalesce(md5(string_agg(concat_ws(' ', environment, fence, run, host), ',' ORDER BY environment)), '')"
+        f" FROM lease WHERE ({condition}) AND host <> '' AND (host = ? OR ? < expires_at)"
+    )
+    found: str = connection.execute(query, (expires_at, host, *values, *values, host, now)).fetchone()[0]
+    return found
+
+
 def _write_condition(prefixes: Sequence[str]) -> tuple[str, list[object]]:
     condition = " OR ".join(["substr(environment, 1, ?) = ?"] * len(prefixes))
     return condition, [value for prefix in prefixes for value in (len(prefix), prefix)]

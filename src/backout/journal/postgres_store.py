@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from backout.journal import postgres_schema as schema
 from backout.journal.chain import COLUMNS, ChainReport, check
+from backout.journal.lease import extend_and_hash
 from backout.journal.postgres_errors import explain
 from backout.journal.postgres_tables import make_tables
 from backout.journal.rows import JournalUnavailable, decode_columns, reading
@@ -179,6 +180,12 @@ class PostgresStore(Store):
         (own,) = self._link.execute("SELECT session_user::text").fetchone()
         found = self._link.execute(schema.VOUCHED, ([own, *_asked],))
         return Roles(own, frozenset(name for (name,) in found))
+
+    def extend_leases(
+        self, connection: Connection, prefixes: Sequence[str], host: str, now: float, expires_at: float
+    ) -> str | None:
+        """Move the expiry of all leases that a process holds, and return a hash of who holds which."""
+        return extend_and_hash(connection, prefixes, host, now, expires_at)
 
     def find_least_fence(self, _connection: Connection) -> int:
         """Return a number above every fence of an earlier time line of the server, 0 where it does not tell its own.

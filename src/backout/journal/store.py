@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from msgspec import field
 
 from backout.journal.chain import COLUMNS, format_canonical, hash_row
+from backout.journal.lease import extend_all
 from backout.journal.rows import (
     DamagedRow,
     JournalUnavailable,
@@ -216,6 +217,17 @@ class Store(ABC):
             _asked: the roles that it is asked about, besides the own one.
         """
         return Roles()
+
+    def extend_leases(
+        self, connection: Connection, prefixes: Sequence[str], host: str, now: float, expires_at: float
+    ) -> str | None:
+        """Move the expiry of all leases that a process holds, and return a hash of who holds which, see `lease`.
+
+        None where the database makes no such hash: they are to be read.
+        """
+        del now
+        extend_all(connection, prefixes, host, expires_at)
+        return None
 
     def find_least_fence(self, _connection: Connection) -> int:
         """Return the number that the next fence has to be above, beside those that the leases have had."""

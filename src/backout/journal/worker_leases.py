@@ -28,6 +28,7 @@ LEASE_S: Final = 6.0
 """After how long of silence another worker takes over."""
 _GUARD: Final = "guard:"
 _SEAT: Final = "worker:"
+_PREFIXES: Final = (_SEAT, _GUARD)
 
 
 class WorkerLeases:
@@ -54,9 +55,13 @@ class WorkerLeases:
         self._environments, self._group = tuple(environments), group
         self._seat: Lease | None = None
         self._held: dict[str, Lease] = {}
+        self._last: tuple[str, Shared] | None = None
 
     def renew(self) -> Shared:
         """Renew everything that is held, and return how the work is shared.
+
+        While nobody takes or gives anything, what was read once holds: with many workers, reading the leases of all of
+        them would be most of what each one costs.
 
         Raises:
             JournalUnavailable: the journal cannot be used; what is held runs out.
@@ -65,8 +70,10 @@ class WorkerLeases:
             self._sit_down()
         with self._store.write("worker leases", chained=False) as transaction:
             connection, now = transaction.connection, transaction.now
-            leases.extend_all(connection, (_SEAT, _GUARD), self._me.host, now + self._ttl_s)
-            found = [each for each in leases.read_rows(connection, (_SEAT, _GUARD)) if each.host and now < each.expires]
+            hashed = self._store.extend_leases(connection, _PREFIXES, self._me.host, now, now + self._ttl_s)
+            if self._last is not None and self._last[0] == hashed:
+                return self._last[1]
+            found = [each for each in leases.read_rows(connection, _PREFIXES) if each.host and now < each.expires]
         live = {each.name.removeprefix(_GUARD): each for each in found if each.name.startswith(_GUARD)}
         own = {name: each.fence for name, each in live.items() if each.host == self._me.host}
         lost = tuple(name for name, each in self._held.items() if own.get(name) != each.fence)
@@ -79,7 +86,9 @@ class WorkerLeases:
             seat.name: counts[seat.host] for seat in seats if seat.run == self._group and seat.host != self._me.host
         }
         free = tuple(name for name in self._environments if name not in live)
-        return Shared(frozenset(self._held), lost, free, others)
+        shared = Shared(frozenset(self._held), lost, free, others)
+        self._last = (hashed, shared) if hashed is not None and not lost and self._seat is not None else None
+        return shared
 
     def find(self, environment: str) -> Lease | None:
         """Return the lease of an environment that is held."""
@@ -103,6 +112,7 @@ class WorkerLeases:
                     data["instead_of"] = str(before.holder)
                 transaction.append(Entry("worker.took", data=data), environment=name, actor=self._actor)
         self._held |= taken
+        self._last = None
         return tuple(taken)
 
     def give_back(self, environments: Iterable[str]) -> None:
@@ -111,6 +121,7 @@ class WorkerLeases:
         Raises:
             JournalUnavailable: the journal cannot be used; they run out.
         """
+        self._last = None
         given = [lease for name in tuple(environments) if (lease := self._held.pop(name, None)) is not None]
         with self._store.write("worker gave", chained=False) as transaction:
             for lease in given:

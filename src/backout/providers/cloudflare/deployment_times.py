@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
 
 _PER_PAGE: Final = 100
+_PER_LOOK: Final = 20
+"""Most looks find no news, so the first page of those behind the first look is a short one."""
 _MAX_PAGES: Final = 50
 _FIRST_CALLS: Final = 5
 """What the first look may need: the calls of some hundred Workers."""
@@ -59,8 +61,9 @@ class CloudflareDeploymentTimes:
         """Return the times of all Workers, or of those on the pages with deployments since the newest one known."""
         found: dict[str, float] = {}
         seen: set[str] = set()
-        for page in range(1, _MAX_PAGES + 1):
-            workers = self._read_page(page)
+        short = () if newest is None else ((1, _PER_LOOK),)
+        for page, size in (*short, *((number, _PER_PAGE) for number in range(1, _MAX_PAGES + 1))):
+            workers = self._read_page(page, size)
             times = {each.name: parse_unix_s(each.deployed_on) for each in workers if each.deployed_on}
             names = {each.name for each in workers}
             if workers and not times and not found:
@@ -73,6 +76,6 @@ class CloudflareDeploymentTimes:
             seen |= names
         return found
 
-    def _read_page(self, page: int) -> tuple[_Worker, ...]:
-        query = {"order_by": "deployed_on", "order": "desc", "per_page": str(_PER_PAGE), "page": str(page)}
+    def _read_page(self, page: int, size: int) -> tuple[_Worker, ...]:
+        query = {"order_by": "deployed_on", "order": "desc", "per_page": str(size), "page": str(page)}
         return self._client.get(self._path, tuple[_Worker, ...], permission=READ_SCRIPTS, query=query)
