@@ -117,7 +117,7 @@ def test_a_right_rescue_passes_and_says_what_was_compared(
     assert told["newer"] >= 3  # also in the tables that this rescue is not about
     assert told["equal"] >= 70 + 900 - 3
     assert f"{told['equal']:,} rows of" in told["sentence"]
-    assert f"{told['newer']:,} rows that others wrote or removed since" in told["sentence"]
+    assert f"{told['newer']:,} rows that the application or a person wrote or removed since" in told["sentence"]
 
 
 @pytest.mark.long

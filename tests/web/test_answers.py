@@ -39,6 +39,7 @@ def test_every_request_is_shown_whatever_was_answered(lab: Lab, act: Act, answer
         assert shown.status == 200, lab.said
         assert "<b>undefined" not in shown.text
         assert "<i>stable" not in shown.text
+        assert " 0 % sure" not in shown.text
         assert ("stable" in shown.text) is (answer == "error" and state is RequestState.FAILED)
     assert lab.ask("GET", f"/env/{STAGING}", token=token).status == 200, lab.said
 

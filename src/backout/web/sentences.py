@@ -46,8 +46,8 @@ _ACTS: Final = {
     Act.ROLLBACK: "Rollback",
     Act.HOLD: "Hold",
     Act.UNHOLD: "Lifting of the hold",
-    Act.RESUME: "Resuming of a run",
-    Act.UNDO: "Taking back of a recovery",
+    Act.RESUME: "Resumption of a run",
+    Act.UNDO: "Undo of a recovery",
 }
 _FOUND: Final[Mapping[str, str]] = {
     Verdict.REGRESSED: "found bad",

@@ -86,7 +86,7 @@ def describe_comparison(found: Comparison, *, of: str = RESCUE) -> str:
         f"{_WITH[of]}"
     )
     if newer:
-        text += f"; not compared: {newer:,} rows that others wrote or removed since"
+        text += f"; not compared: {newer:,} rows that the application or a person wrote or removed since"
     if unread:
         text += f"{';' if newer else '; not compared:'} {unread:,} {_UNREAD.get(of, _UNREAD_ELSE)}"
     reasons: dict[str, list[str]] = {}
