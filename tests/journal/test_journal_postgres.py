@@ -275,6 +275,27 @@ def test_what_is_asked_before_the_tables_are_made_may_take_its_time(
     journal.close()
 
 
+@pytest.mark.parametrize("last", ["execute", "executemany"])
+def test_whoever_falls_silent_in_a_transaction_loses_it_whatever_was_done_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """A worker that was frozen there would keep all others from what it has locked, for as long as it lives."""
+    toy.journal_in(tmp_path).close()
+    monkeypatch.setattr(journal_link, "_SILENT_S", 0.2)
+    link = PostgresLink(lambda: toy.url_of(tmp_path), search_path="pg_catalog")
+    link.begin("SELECT pg_advisory_xact_lock(1)")
+    if last == "execute":
+        link.execute("SELECT ?::text", ("x",))
+    else:
+        link.executemany("SELECT set_config(?, ?, true)", [("backout.one", "1"), ("backout.two", "?; %s 'x'")])
+    with foreign(tmp_path) as other:
+        free = "SELECT pg_try_advisory_lock(1)"
+        until(lambda: other.execute(free.encode()).fetchone() == (True,), what="the lock of whoever is silent")
+    with pytest.raises(LinkError):
+        link.execute("SELECT 1")
+    link.close()
+
+
 # --- what cannot be reached -----------------------------------------------------------------------------------------
 
 

@@ -50,12 +50,9 @@ SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
   AND (classid::bigint << 32) | objid::bigint = hashtextextended('backout certify ' || %s, 0))
 """
 _STAY: Final = """
-SELECT set_config(s.name, v.value, false) FROM pg_settings s JOIN (VALUES ('idle_session_timeout', '0'),
-  ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')) AS v(name, value)
-ON v.name = s.name
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
 """
-"""The session is idle for long, and ends soon after its host is gone."""
-_KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""The session is idle for long."""
 _DATABASES: Final = """
 SELECT d.datname::text, d.datallowconn, d.oid::bigint, coalesce(shobj_description(d.oid, 'pg_database'), '')
 FROM pg_database d WHERE d.datname = ANY (%s)
@@ -120,7 +117,7 @@ class SetAside:
             return
         with contextlib.ExitStack() as stack:
             with self._explain():
-                holder = stack.enter_context(contextlib.closing(self._connect(**_KEEPALIVES)))
+                holder = stack.enter_context(contextlib.closing(self._connect()))
                 holder.execute(_STAY)
                 got = holder.execute(_LOCK, [self._short]).fetchone()
             if got != (True,):
@@ -289,11 +286,11 @@ class SetAside:
         with self._explain(), self._connect() as connection:
             yield connection
 
-    def _connect(self, **more: Any) -> psycopg.Connection[Any]:
+    def _connect(self) -> psycopg.Connection[Any]:
         """Return a session in a database beside it, always the same one: advisory locks are of one database."""
         beside = next(each for each in _MAINTENANCE if each != self.name)
         url = conninfo.make_conninfo(self._url, dbname=beside)
-        return open_working(url, statement_timeout_s=_TIMEOUT_S, **more)
+        return open_working(url, statement_timeout_s=_TIMEOUT_S)
 
     @contextlib.contextmanager
     def _explain(self) -> Iterator[None]:

@@ -38,6 +38,11 @@ LETS_IN: Final = (
 Source: PostgreSQL 18, "DROP DATABASE"; DATCONNLIMIT_INVALID_DB in src/include/catalog/pg_database.h.
 """
 _TRIES: Final = 16
+_KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""A server whose machine is gone is noticed within a minute, and by the server that of a session that works.
+
+Else what that session has locked stays so until the kernel gives up, which takes two hours.
+"""
 
 
 @contextmanager
@@ -88,6 +93,7 @@ def open_working(
         limits = {
             "statement_timeout": f"{round(statement_timeout_s * 1000)}",
             "lock_timeout": f"{round(lock_timeout_s * 1000)}",
+            **{f"tcp_{name}": f"{value}" for name, value in _KEEPALIVES.items()},
         }
         connection.execute(write_pins({**limits, **(settings or {})}, local=False).encode())
     except BaseException:
@@ -175,6 +181,7 @@ def _open_connection(
         "connect_timeout": max(2, round(connect_timeout_s)),
         "client_encoding": "UTF8",  # of a database in SQL_ASCII everything would be bytes
         "fallback_application_name": "backout",
+        **_KEEPALIVES,
         **more,
     }
     return (opened_by or psycopg.Connection).connect(make_libpq_url(add_verification(url))[0], **settings)
