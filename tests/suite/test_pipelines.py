@@ -1,7 +1,7 @@
 """No statement is sent to Postgres in psycopg's pipeline: a server that has read its last message waits without end.
 
 `executemany` ends with a Flush behind the Sync. PostgreSQL 18 starts `idle_in_transaction_session_timeout` at the Sync
-and ends it at whatever message comes next, which is that Flush: a process that is frozen or killed behind it keeps what
+and ends it at whatever message comes next, which is that Flush: a process that is frozen behind it keeps what
 it has locked.
 """
 
